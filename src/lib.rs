@@ -16,3 +16,10 @@
         clippy::string_slice
     )
 )]
+
+pub mod audit;
+pub mod cloud;
+pub mod directory;
+pub mod metrics;
+pub mod model;
+pub mod settings;

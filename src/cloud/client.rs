@@ -1,0 +1,406 @@
+//! One HTTP client for all of Cloud: sends a request, and sends it again where that is safe and makes sense.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use parking_lot::Mutex;
+use url::Url;
+
+use super::governor::{Governor, Waits};
+use super::{Credential, Error, Operation, Patience, wire};
+use crate::metrics::{Metrics, Outbound};
+use crate::model::RequestId;
+use crate::settings;
+
+/// What v1 answers when no seat is free in the licence: a sign, not a proof, so it is tried once more.
+const NO_SEAT_SIGN: &str = "AddUserToGroupsIdentityPlatformCommand";
+
+/// The process's connections to one site, with everything that is shared by its callers.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    site: Url,
+    governor: Governor,
+    metrics: Metrics,
+    try_timeout: Duration,
+    max_tries: u32,
+    max_answer: usize,
+    /// Requests answered; tells a fault of one name from a fault of Cloud.
+    successes: AtomicU64,
+    last: Mutex<Option<Exchange>>,
+    /// Which form of `user/bulk?accountId=` this site understands, see [`super::confluence`].
+    pub(super) ids_form: AtomicU8,
+}
+
+/// How the last try towards Cloud ended.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// When.
+    pub at: Instant,
+    /// What went wrong, if anything did.
+    pub fault: Option<String>,
+}
+
+/// One request, as often as it is sent.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub operation: Operation,
+    pub method: Method,
+    /// Segments below the site's address; encoded here and nowhere else.
+    pub path: Vec<String>,
+    pub query: Vec<(&'static str, String)>,
+    pub body: Option<serde_json::Value>,
+}
+
+/// An answer that is neither a passing failure nor a refused credential.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub body: Vec<u8>,
+    /// An earlier try failed in a way that leaves open whether it took effect.
+    pub doubtful: bool,
+}
+
+/// How one try ended.
+enum Try {
+    Answered(StatusCode, HeaderMap, Vec<u8>),
+    /// No connection: certainly without effect.
+    NotSent(String),
+    Lost(String),
+}
+
+impl Client {
+    /// A client for the site of `settings`.
+    ///
+    /// # Errors
+    /// One sentence: an address or certificate file that cannot be used, or a system without certificates.
+    pub fn new(settings: &settings::Cloud, metrics: Metrics) -> Result<Self, String> {
+        // Harmless where a provider is installed already; reqwest needs one before its first client.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let site = Url::parse(&settings.site()?).map_err(|e| format!("cloud.base_url: {e}"))?;
+        let millis = Duration::from_millis;
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("extender-facade/", env!("CARGO_PKG_VERSION")))
+            // A redirect would carry the credential to wherever it points.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(millis(settings.connect_timeout_ms))
+            .pool_idle_timeout(Duration::from_secs(50))
+            .tcp_keepalive(Duration::from_secs(30))
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .http2_keep_alive_timeout(Duration::from_secs(10));
+        if site.scheme() == "http" {
+            // Loopback: no proxy can be meant, and a machine without certificates must do.
+            builder = builder.no_proxy().tls_certs_only(std::iter::empty());
+        } else if let Some(path) = &settings.ca_file {
+            let pem = std::fs::read(path).map_err(|e| format!("cloud.ca_file {}: {e}", path.display()))?;
+            let more = reqwest::Certificate::from_pem_bundle(&pem)
+                .map_err(|e| format!("cloud.ca_file {}: {e}", path.display()))?;
+            builder = builder.tls_certs_merge(more);
+        }
+        let http = builder
+            .build()
+            .map_err(|e| format!("no HTTP client can be made: {}", chain(&e)))?;
+        let waits = Waits {
+            base: millis(settings.backoff_base_ms.max(1)),
+            cap: millis(settings.backoff_cap_ms.max(1)),
+            believed: Duration::from_secs(settings.retry_after_max_s),
+        };
+        Ok(Self {
+            http,
+            site,
+            governor: Governor::new(settings.max_in_flight, waits, metrics.clone()),
+            metrics,
+            try_timeout: millis(settings.try_timeout_ms),
+            max_tries: settings.max_tries,
+            max_answer: settings.max_answer_bytes,
+            successes: AtomicU64::new(0),
+            last: Mutex::new(None),
+            ids_form: AtomicU8::new(0),
+        })
+    }
+
+    /// How the last try towards Cloud ended, if there was one.
+    #[must_use]
+    pub fn last_exchange(&self) -> Option<Exchange> {
+        self.last.lock().clone()
+    }
+
+    /// Sends `call` until there is an answer worth reading. `accept` judges the body of a success: what it refuses is
+    /// a passing failure like any other, so that half an answer is never taken for one.
+    pub(super) async fn send<T>(
+        &self,
+        call: &Call,
+        credential: Option<&Credential>,
+        request: &RequestId,
+        patience: Patience<'_>,
+        accept: impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Result<(Answer, Option<T>), Error> {
+        let operation = call.operation;
+        let (mut tries, mut failures, mut doubtful) = (0_u32, 0_u32, false);
+        let (mut forgiven, mut seat_sign) = (false, false);
+        let mut successes_at_first_failure = 0;
+        let mut cause = "no time was left to ask".to_owned();
+        loop {
+            let unavailable = |cause: &str, doubtful| Error::Unavailable {
+                operation,
+                retry_after: self.governor.shut_for(operation).unwrap_or(Duration::from_secs(5)),
+                cause: cause.to_owned(),
+                doubtful,
+            };
+            let Ok(permit) = self.governor.enter(operation, &patience).await else {
+                return Err(unavailable(&cause, doubtful));
+            };
+            tries += 1;
+            if tries > 1 {
+                self.metrics.cloud_retries.inc();
+            }
+            let from = Instant::now();
+            let limit = patience.limit(self.try_timeout);
+            let ended = match tokio::time::timeout(limit, self.once(call, credential, request)).await {
+                Ok(ended) => ended,
+                Err(_elapsed) => Try::Lost(format!("no answer within {} ms", limit.as_millis())),
+            };
+            drop(permit);
+            self.metrics.cloud_seconds.observe(from.elapsed().as_secs_f64());
+
+            let (fault, wait, counts) = match ended {
+                Try::NotSent(fault) => (fault, None, true),
+                Try::Lost(fault) => {
+                    doubtful |= operation.is_write();
+                    (fault, None, true)
+                }
+                Try::Answered(status, headers, body) => {
+                    let message = || wire::error_message(&body);
+                    match status.as_u16() {
+                        200..=299 if is_html(&headers) => {
+                            // A login or gateway page with a good status; never a success.
+                            doubtful |= operation.is_write();
+                            (format!("an HTML page instead of an answer: {}", message()), None, true)
+                        }
+                        200..=299 => match accept(&body) {
+                            Ok(value) => {
+                                self.note(operation, "2xx", None);
+                                return Ok((Answer { status, body, doubtful }, Some(value)));
+                            }
+                            Err(fault) => (fault, None, true),
+                        },
+                        429 => {
+                            let wait = self.governor.too_fast(operation, &headers, tries);
+                            (format!("too many requests ({})", message()), Some(wait), false)
+                        }
+                        401 => return Err(self.refused(operation, status, &message(), credential)),
+                        // Under load a gateway was seen to answer one 403 or 404 out of nothing.
+                        403 if forgiven => return Err(self.refused(operation, status, &message(), credential)),
+                        404 if forgiven || operation.is_write() => {
+                            self.note(operation, "4xx", None);
+                            return Ok((Answer { status, body, doubtful }, None));
+                        }
+                        403 | 404 => {
+                            forgiven = true;
+                            (format!("{status}: {}", message()), None, false)
+                        }
+                        500 if operation == Operation::AddMember && message().contains(NO_SEAT_SIGN) => {
+                            if seat_sign {
+                                self.note(operation, "5xx", None);
+                                return Ok((Answer { status, body, doubtful }, None));
+                            }
+                            seat_sign = true;
+                            (format!("{status}: {}", message()), None, false)
+                        }
+                        408 | 500..=599 => {
+                            doubtful |= operation.is_write();
+                            (
+                                format!("{status}: {}", message()),
+                                self.governor.asked_for(&headers),
+                                true,
+                            )
+                        }
+                        300..=399 => {
+                            let to = headers
+                                .get(http::header::LOCATION)
+                                .and_then(|to| to.to_str().ok())
+                                .unwrap_or("?");
+                            let host = Url::parse(to).ok().and_then(|to| to.host_str().map(str::to_owned));
+                            let to = host.unwrap_or_else(|| "another path".to_owned());
+                            let fault = format!("it redirects to {to}, which is not followed; check cloud.base_url");
+                            self.note(operation, "3xx", Some(fault.clone()));
+                            return Err(unavailable(&fault, doubtful));
+                        }
+                        _ => {
+                            self.note(operation, "4xx", None);
+                            return Ok((Answer { status, body, doubtful }, None));
+                        }
+                    }
+                }
+            };
+            self.note(
+                operation,
+                if counts { "failed" } else { "deferred" },
+                counts.then(|| fault.clone()),
+            );
+            tracing::debug!(request = %request, operation = operation.name(), tries, %fault, "Cloud did not answer well");
+            cause = fault;
+            if counts {
+                failures += 1;
+                if failures == 1 {
+                    successes_at_first_failure = self.successes.load(Ordering::Relaxed);
+                }
+                if doubtful && !operation.is_safe_to_repeat() {
+                    return Err(unavailable(&cause, doubtful));
+                }
+                let others_succeed = self.successes.load(Ordering::Relaxed) > successes_at_first_failure;
+                let worn_out = failures >= self.max_tries
+                    && match patience {
+                        Patience::Until(_) => true,
+                        // While Cloud is down a bulk operation waits for it; a fault of this one request ends.
+                        Patience::WhileUnder(_) => others_succeed,
+                    };
+                if worn_out {
+                    return Err(unavailable(&cause, doubtful));
+                }
+            }
+            let wait = wait.unwrap_or_else(|| self.governor.backoff(failures.max(1)));
+            if patience.sleep(wait).await.is_err() {
+                return Err(match unavailable(&cause, doubtful) {
+                    Error::Unavailable {
+                        operation,
+                        cause,
+                        doubtful,
+                        retry_after,
+                    } => Error::Unavailable {
+                        operation,
+                        cause,
+                        doubtful,
+                        retry_after: retry_after.max(wait),
+                    },
+                    other => other,
+                });
+            }
+        }
+    }
+
+    async fn once(&self, call: &Call, credential: Option<&Credential>, request: &RequestId) -> Try {
+        let mut url = self.site.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(&call.path);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+        }
+        let mut builder = self
+            .http
+            .request(call.method.clone(), url)
+            .header(ACCEPT, "application/json")
+            .header("X-Request-Id", request.as_str());
+        if let Some(credential) = credential {
+            builder = builder.header(AUTHORIZATION, credential.header());
+        }
+        if call.operation.is_write() {
+            builder = builder.header("X-Atlassian-Token", "no-check");
+            // Without it a write is answered 415, even one without a body.
+            builder = builder.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(body) = &call.body {
+            builder = builder.body(body.to_string());
+        }
+        let mut answer = match builder.send().await {
+            Ok(answer) => answer,
+            Err(e) if e.is_connect() => return Try::NotSent(chain(&e.without_url())),
+            Err(e) => return Try::Lost(chain(&e.without_url())),
+        };
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let mut body = Vec::new();
+        loop {
+            match answer.chunk().await {
+                Ok(None) => return Try::Answered(status, headers, body),
+                Ok(Some(chunk)) if body.len() + chunk.len() > self.max_answer => {
+                    return Try::Lost(format!("the answer is larger than {} bytes", self.max_answer));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Err(e) => return Try::Lost(chain(&e.without_url())),
+            }
+        }
+    }
+
+    fn note(&self, operation: Operation, result: &'static str, fault: Option<String>) {
+        self.metrics
+            .cloud_requests
+            .get_or_create(&Outbound {
+                operation: operation.name(),
+                result,
+            })
+            .inc();
+        if matches!(result, "2xx" | "4xx") {
+            self.successes.fetch_add(1, Ordering::Relaxed);
+        }
+        // A deferred try says nothing about Cloud's health.
+        if result != "deferred" {
+            *self.last.lock() = Some(Exchange {
+                at: Instant::now(),
+                fault,
+            });
+        }
+    }
+
+    fn refused(
+        &self,
+        operation: Operation,
+        status: StatusCode,
+        message: &str,
+        credential: Option<&Credential>,
+    ) -> Error {
+        let name = credential.map_or("no credential", Credential::name);
+        let mend = match status {
+            _ if message.contains("scope") => {
+                format!("a scope is missing, the operation needs {}", operation.scopes())
+            }
+            StatusCode::UNAUTHORIZED => {
+                "the token is wrong, expired or revoked, or belongs to another account; make a new API token".to_owned()
+            }
+            _ if operation.is_write() => {
+                format!(
+                    "its account must be a site administrator with access to Confluence, and a scoped token needs {}",
+                    operation.scopes()
+                )
+            }
+            _ => format!(
+                "the token is wrong or expired, its account has no access to Confluence, or a scoped token lacks {}",
+                operation.scopes()
+            ),
+        };
+        let advice = format!(
+            "Confluence Cloud refuses {name} for {} ({}: {message}): {mend}",
+            operation.name(),
+            status.as_u16()
+        );
+        self.note(operation, "refused", Some(advice.clone()));
+        Error::Refused {
+            status: status.as_u16(),
+            advice,
+        }
+    }
+}
+
+fn is_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/html"))
+}
+
+/// An error with its causes: reqwest's own text alone rarely says what happened.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let part = cause.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,89 @@
+//! OUTBOUND: Confluence Cloud, one method a call.
+//!
+//! Whoever uses this module gets rows or an [`Error`]; retries, waits, headers, limits and the many shapes of Cloud's
+//! answers stay in here. It must never know a legacy word or a username.
+//!
+//! `confluence` is the driver of the v1 API; `client` sends one request as often as it takes; `governor` decides when;
+//! `patience` says for how long.
+
+mod client;
+mod confluence;
+mod credential;
+mod governor;
+mod operation;
+mod patience;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use client::{Client, Exchange};
+pub use confluence::{BULK, Confluence, GroupPage, MemberPage, PAGE, Reply, Settled};
+pub use credential::Credential;
+pub use operation::Operation;
+pub use patience::{Patience, Progress};
+
+use crate::model::{AccountId, GroupId, GroupName};
+
+/// A group as Cloud shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// Its name, in the owner's spelling.
+    pub name: GroupName,
+    /// Synchronised from an identity provider: nobody else may change it.
+    pub externally_managed: bool,
+    /// An Atlassian team, not a group.
+    pub team: bool,
+}
+
+/// An account as Cloud shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Its id.
+    pub account: AccountId,
+    /// The display name, or an empty text.
+    pub display_name: Arc<str>,
+    /// The e-mail address, or an empty text where the profile hides it.
+    pub email: Arc<str>,
+    /// The account of a program.
+    pub is_app: bool,
+    /// Cloud knows the account; it answers for ids it does not know, too.
+    pub is_known: bool,
+}
+
+/// Why Cloud could not be asked, or what it said instead of an answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// Cloud does not accept the credential for this operation.
+    #[error("{advice}")]
+    Refused {
+        /// 401 or 403.
+        status: u16,
+        /// Which credential, and what to mend.
+        advice: String,
+    },
+    /// Cloud understood, and said no to this very request.
+    #[error("Confluence Cloud answered {status} to {}: {message}", operation.name())]
+    Rejected {
+        /// The request.
+        operation: Operation,
+        /// A 4xx.
+        status: u16,
+        /// Cloud's words.
+        message: String,
+    },
+    /// No answer that could be understood, for as long as the request had patience.
+    #[error("Confluence Cloud is unavailable for {}: {cause}", operation.name())]
+    Unavailable {
+        /// The request.
+        operation: Operation,
+        /// When it may be worth trying again.
+        retry_after: Duration,
+        /// The last try's failure.
+        cause: String,
+        /// Some try may have taken effect all the same.
+        doubtful: bool,
+    },
+}

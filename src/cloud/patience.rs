@@ -1,0 +1,111 @@
+//! How long a request may be waited for: until a deadline, or as long as its bulk operation makes headway.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// The headway of one bulk operation: it has no deadline, but it gives up without a success for long enough, and a
+/// shutdown may stop it.
+#[derive(Debug)]
+pub struct Progress {
+    last_success: Mutex<Instant>,
+    give_up: Duration,
+    stop: CancellationToken,
+}
+
+impl Progress {
+    /// Starts the clock.
+    #[must_use]
+    pub fn new(give_up: Duration, stop: CancellationToken) -> Self {
+        Self {
+            last_success: Mutex::new(Instant::now()),
+            give_up,
+            stop,
+        }
+    }
+
+    /// Cloud answered one of the operation's requests.
+    pub fn succeeded(&self) {
+        *self.last_success.lock() = Instant::now();
+    }
+
+    /// Whether nothing more is to be begun.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.stop.is_cancelled() || self.remaining().is_zero()
+    }
+
+    /// Waits until a shutdown stops the operation.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    fn remaining(&self) -> Duration {
+        self.give_up.saturating_sub(self.last_success.lock().elapsed())
+    }
+}
+
+/// For how long a request to Cloud may be waited for and tried again.
+#[derive(Clone, Copy, Debug)]
+pub enum Patience<'a> {
+    /// Until this moment.
+    Until(Instant),
+    /// As long as the operation goes on.
+    WhileUnder(&'a Progress),
+}
+
+/// The patience is at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exhausted;
+
+impl Patience<'_> {
+    /// Sleeps for `wait`, or says at once that it would be too long.
+    pub(super) async fn sleep(&self, wait: Duration) -> Result<(), Exhausted> {
+        match self {
+            Self::Until(deadline) => {
+                if Instant::now() + wait > *deadline {
+                    return Err(Exhausted);
+                }
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            Self::WhileUnder(progress) => {
+                // Another name's success prolongs the patience while we sleep, so the clock is read again at the end.
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = progress.stop.cancelled() => {}
+                }
+                if progress.is_over() { Err(Exhausted) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Waits for `event` as long as the patience lasts.
+    pub(super) async fn wait_for<T>(&self, event: impl Future<Output = T>) -> Result<T, Exhausted> {
+        match self {
+            Self::Until(deadline) => tokio::time::timeout_at((*deadline).into(), event)
+                .await
+                .map_err(|_elapsed| Exhausted),
+            Self::WhileUnder(progress) => {
+                if progress.is_over() {
+                    return Err(Exhausted);
+                }
+                tokio::select! {
+                    biased;
+                    () = progress.stop.cancelled() => Err(Exhausted),
+                    value = event => Ok(value),
+                }
+            }
+        }
+    }
+
+    /// The longest one try may take.
+    pub(super) fn limit(&self, try_timeout: Duration) -> Duration {
+        match self {
+            Self::Until(deadline) => try_timeout.min(deadline.saturating_duration_since(Instant::now())),
+            Self::WhileUnder(_) => try_timeout,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Names to accounts, and back.
+//!
+//! A name is a username, a user key, an e-mail address, or the id of an account that is known or that Cloud confirms.
+//! It means exactly one account, or there is a reason why it means none; never a guess. Further sources join the
+//! chain in [`Identity::resolve`].
+
+mod file;
+mod map;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use moka::future::Cache;
+
+pub use file::{Faults, parse, read};
+pub use map::{Entry, Map, Meaning, Row};
+
+use crate::cloud::{BULK, Confluence, Error, Patience, Profile};
+use crate::metrics::Metrics;
+use crate::model::{AccountId, Context, NameKey, Skip};
+use crate::settings;
+
+/// What is known of an account besides the map.
+#[derive(Clone, Debug)]
+enum Known {
+    /// Cloud showed it, on a members' page or when asked.
+    Account(Arc<Profile>),
+    /// Cloud was asked, and knows no such account.
+    Nobody,
+}
+
+struct Lives {
+    positive: Duration,
+    negative: Duration,
+}
+
+impl moka::Expiry<AccountId, Known> for Lives {
+    fn expire_after_create(&self, _: &AccountId, known: &Known, _: Instant) -> Option<Duration> {
+        Some(match known {
+            Known::Account(_) => self.positive,
+            Known::Nobody => self.negative,
+        })
+    }
+
+    fn expire_after_update(
+        &self,
+        id: &AccountId,
+        known: &Known,
+        now: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(id, known, now)
+    }
+}
+
+/// The chain of sources, as one credential may see them.
+#[derive(Debug)]
+pub struct Identity {
+    map: Arc<Map>,
+    known: Cache<AccountId, Known>,
+    /// One confirmation at a time: whoever waits finds the answers there instead of asking again.
+    confirming: tokio::sync::Mutex<()>,
+    metrics: Metrics,
+}
+
+impl Identity {
+    /// A chain over `map`, with nothing learned yet.
+    #[must_use]
+    pub fn new(map: Arc<Map>, settings: &settings::Cache, metrics: Metrics) -> Self {
+        let lives = Lives {
+            positive: settings::seconds(settings.accounts_ttl_s),
+            negative: settings::seconds(settings.negative_ttl_s),
+        };
+        let known = Cache::builder()
+            .max_capacity(settings.max_accounts)
+            .expire_after(lives)
+            .build();
+        Self {
+            map,
+            known,
+            confirming: tokio::sync::Mutex::new(()),
+            metrics,
+        }
+    }
+
+    /// The identity map.
+    #[must_use]
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// Remembers accounts that Cloud showed.
+    pub async fn learn(&self, profiles: &[Arc<Profile>]) {
+        for profile in profiles {
+            self.known
+                .insert(profile.account.clone(), Known::Account(Arc::clone(profile)))
+                .await;
+        }
+    }
+
+    /// What each name means, in order. Asks Cloud only about names that have the shape of an account id and that
+    /// nothing else explains: ⌈such names ÷ 100⌉ calls.
+    ///
+    /// # Errors
+    /// Cloud could not be asked: that is not "unknown".
+    pub async fn resolve(
+        &self,
+        names: &[String],
+        cloud: &Confluence,
+        context: &Context,
+    ) -> Result<Vec<Result<AccountId, Skip>>, Error> {
+        let mut answers = Vec::with_capacity(names.len());
+        let mut open: HashMap<AccountId, Vec<usize>> = HashMap::new();
+        for (index, name) in names.iter().enumerate() {
+            let answer = self.without_asking(name).await;
+            if answer == Err(Skip::Unknown) && AccountId::has_known_shape(name) {
+                open.entry(AccountId::new(name)).or_default().push(index);
+            }
+            answers.push(answer);
+        }
+        if !open.is_empty() {
+            let ids: Vec<AccountId> = open.keys().cloned().collect();
+            self.ask(&ids, cloud, context).await?;
+            for (id, indices) in open {
+                let answer = self.confirmed(&id).await.ok_or(Skip::Unknown);
+                for index in indices {
+                    if let Some(slot) = answers.get_mut(index) {
+                        slot.clone_from(&answer);
+                    }
+                }
+            }
+        }
+        for answer in &mut answers {
+            if let Ok(account) = answer
+                && let Some(Known::Account(profile)) = self.known.get(account).await
+                && profile.is_app
+            {
+                *answer = Err(Skip::NotAPerson);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// What the map and the pages already read make of a name.
+    async fn without_asking(&self, name: &str) -> Result<AccountId, Skip> {
+        if name.trim().is_empty() {
+            return Err(Skip::Blank);
+        }
+        let by_name = match self.map.by_name(&NameKey::of(name)) {
+            Some(Meaning::Ambiguous) => return Err(Skip::Ambiguous),
+            Some(Meaning::One(entry)) => Some(entry.account.clone()),
+            Some(Meaning::NoAccount) | None => None,
+        };
+        let by_id = if AccountId::is_possible(name) {
+            self.confirmed(&AccountId::new(name)).await
+        } else {
+            None
+        };
+        match (by_name, by_id) {
+            (Some(one), Some(other)) if one != other => Err(Skip::Ambiguous),
+            (Some(account), _) | (None, Some(account)) => Ok(account),
+            (None, None) => Err(Skip::Unknown),
+        }
+    }
+
+    /// The id, if the map holds it or Cloud showed it.
+    async fn confirmed(&self, id: &AccountId) -> Option<AccountId> {
+        if let Some(entry) = self.map.by_account(id) {
+            return Some(entry.account.clone());
+        }
+        match self.known.get(id).await {
+            Some(Known::Account(profile)) => Some(profile.account.clone()),
+            _ => None,
+        }
+    }
+
+    /// What Cloud shows of these accounts; those it was not asked about yet are asked for, 100 a call.
+    ///
+    /// # Errors
+    /// Cloud could not be asked.
+    pub async fn profiles(
+        &self,
+        ids: &[AccountId],
+        cloud: &Confluence,
+        context: &Context,
+    ) -> Result<HashMap<AccountId, Arc<Profile>>, Error> {
+        self.ask(ids, cloud, context).await?;
+        let mut found = HashMap::new();
+        for id in ids {
+            if let Some(Known::Account(profile)) = self.known.get(id).await {
+                found.insert(id.clone(), profile);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn ask(&self, ids: &[AccountId], cloud: &Confluence, context: &Context) -> Result<(), Error> {
+        let _turn = self.confirming.lock().await;
+        let mut open = Vec::new();
+        for id in ids {
+            let known = self.known.contains_key(id);
+            self.metrics.looked_up("accounts", if known { "hit" } else { "miss" });
+            if !known {
+                open.push(id.clone());
+            }
+        }
+        let patience = Patience::Until(context.read_deadline);
+        let chunks = open
+            .chunks(BULK)
+            .map(|chunk| cloud.users(chunk, &context.request, patience));
+        let found: HashMap<AccountId, Arc<Profile>> = try_join_all(chunks)
+            .await?
+            .into_iter()
+            .flatten()
+            .map(|profile| (profile.account.clone(), Arc::new(profile)))
+            .collect();
+        for id in open {
+            let known = found
+                .get(&id)
+                .map_or(Known::Nobody, |profile| Known::Account(Arc::clone(profile)));
+            self.known.insert(id, known).await;
+        }
+        Ok(())
+    }
+}

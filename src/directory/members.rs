@@ -1,0 +1,369 @@
+//! Who is in a group: read once for all who ask, kept for a while, and laid under our own changes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moka::future::Cache;
+use moka::ops::compute::Op;
+use parking_lot::Mutex;
+
+use super::ledger::{Ledger, View};
+use super::{Error, walk};
+use crate::cloud::{Confluence, MemberPage, Patience, Profile};
+use crate::metrics::Metrics;
+use crate::model::{AccountId, Context, GroupId, Member};
+use crate::settings;
+
+/// How long a first page or one account's groups serve others who plan at the same time.
+const SHARED_BRIEFLY: Duration = Duration::from_secs(10);
+
+/// A group's members as Cloud told them, from one reading.
+#[derive(Debug)]
+pub struct Roster {
+    /// When the reading began: a change made later is not in it.
+    pub read: Instant,
+    pub rows: Vec<Arc<Profile>>,
+    ids: HashSet<AccountId>,
+    /// The rows as the legacy side shows them, for one version of our own changes.
+    shown: Mutex<Option<Shown>>,
+}
+
+#[derive(Clone, Debug)]
+struct Shown {
+    version: u64,
+    /// Every row has what Cloud knows of it, not only what the map knows.
+    complete: bool,
+    members: Arc<Vec<Member>>,
+}
+
+/// A first page, shared by those who plan with it and those who read on.
+#[derive(Debug)]
+struct Head {
+    read: Instant,
+    page: MemberPage,
+}
+
+/// The groups of one account.
+#[derive(Debug)]
+struct MemberOf {
+    read: Instant,
+    groups: HashSet<GroupId>,
+}
+
+/// What is known of some accounts' membership in one group, before any of our own changes after `read`.
+#[derive(Debug)]
+pub struct Membership {
+    pub read: Instant,
+    pub present: HashSet<AccountId>,
+}
+
+#[derive(Debug)]
+pub struct Members {
+    rosters: Cache<GroupId, Arc<Roster>>,
+    heads: Cache<GroupId, Arc<Head>>,
+    member_of: Cache<AccountId, Arc<MemberOf>>,
+    write_life: Duration,
+    metrics: Metrics,
+}
+
+impl Roster {
+    fn new(read: Instant, rows: Vec<Arc<Profile>>) -> Self {
+        let ids = rows.iter().map(|row| row.account.clone()).collect();
+        Self {
+            read,
+            rows,
+            ids,
+            shown: Mutex::new(None),
+        }
+    }
+
+    /// The rows as they are shown, if they were made for this version, and complete if `complete` is asked for.
+    pub fn shown(&self, version: u64, complete: bool) -> Option<Arc<Vec<Member>>> {
+        let shown = self.shown.lock();
+        let shown = shown
+            .as_ref()
+            .filter(|shown| shown.version == version && (shown.complete || !complete))?;
+        Some(Arc::clone(&shown.members))
+    }
+
+    pub fn keep_shown(&self, version: u64, complete: bool, members: &Arc<Vec<Member>>) {
+        *self.shown.lock() = Some(Shown {
+            version,
+            complete,
+            members: Arc::clone(members),
+        });
+    }
+}
+
+impl Members {
+    pub fn new(settings: &settings::Cache, metrics: Metrics) -> Self {
+        let write_life = settings::seconds(settings.members_write_ttl_s);
+        let brief = write_life.min(SHARED_BRIEFLY);
+        Self {
+            rosters: Cache::builder()
+                .max_capacity(settings.max_members)
+                .weigher(|_, roster: &Arc<Roster>| u32::try_from(roster.rows.len()).unwrap_or(u32::MAX).max(1))
+                .time_to_live(settings::seconds(settings.members_ttl_s))
+                .build(),
+            heads: Cache::builder().max_capacity(1000).time_to_live(brief).build(),
+            member_of: Cache::builder().max_capacity(10_000).time_to_live(brief).build(),
+            write_life,
+            metrics,
+        }
+    }
+
+    /// The whole group. `None`: Cloud knows no group of this id.
+    ///
+    /// Calls: ⌈members ÷ 200⌉ when cold, none when warm, however many ask at once.
+    pub async fn roster(
+        &self,
+        group: &GroupId,
+        cloud: &Confluence,
+        ledger: &Ledger,
+        view: View,
+        context: &Context,
+    ) -> Result<Option<Arc<Roster>>, Error> {
+        if let Some(roster) = self.rosters.get(group).await {
+            if !ledger.overlay(group, roster.read, view).stale {
+                self.metrics.looked_up("members", "hit");
+                return Ok(Some(roster));
+            }
+            forget(&self.rosters, group, &roster).await;
+        }
+        self.metrics.looked_up("members", "miss");
+        // A head that others planned with may be older than another view's change.
+        if let Some(head) = self.heads.get(group).await
+            && ledger.overlay(group, head.read, view).stale
+        {
+            forget(&self.heads, group, &head).await;
+        }
+        self.load(group, cloud, context).await
+    }
+
+    async fn load(&self, group: &GroupId, cloud: &Confluence, context: &Context) -> Result<Option<Arc<Roster>>, Error> {
+        let (rosters, heads) = (self.rosters.clone(), self.heads.clone());
+        let (group, cloud, context) = (group.clone(), cloud.clone(), context.clone());
+        // On a task of its own: a caller who hangs up must not cut short what others wait for.
+        let load = tokio::spawn(async move {
+            let read = async {
+                let head = head(&heads, &group, &cloud, &context)
+                    .await
+                    .map_err(Missing::Read)?
+                    .ok_or(Missing::Group)?;
+                let rows = walk::members(&cloud, &group, &head.page, &context)
+                    .await
+                    .map_err(Missing::Read)?;
+                Ok(Arc::new(Roster::new(head.read, rows.ok_or(Missing::Group)?)))
+            };
+            rosters.try_get_with(group.clone(), read).await
+        });
+        Missing::tell(joined(load.await)?)
+    }
+
+    /// Who of `accounts` is in the group, by the fewest calls that make sure: a fresh roster; for one account its own
+    /// groups; else the first page, and then either the other pages or each remaining account's groups, whichever
+    /// is less.
+    pub async fn membership(
+        &self,
+        group: &GroupId,
+        accounts: &[AccountId],
+        cloud: &Confluence,
+        ledger: &Ledger,
+        view: View,
+        context: &Context,
+    ) -> Result<Option<Membership>, Error> {
+        let fresh = |read: Instant| read.elapsed() <= self.write_life && !ledger.overlay(group, read, view).stale;
+        if let Some(roster) = self.rosters.get(group).await {
+            if fresh(roster.read) {
+                self.metrics.looked_up("members", "hit");
+                return Ok(Some(within(roster.read, &roster.ids, accounts)));
+            }
+            forget(&self.rosters, group, &roster).await;
+        }
+        self.metrics.looked_up("members", "miss");
+        let [_, _, ..] = accounts else {
+            return self.one_by_one(group, accounts, None, cloud, context).await.map(Some);
+        };
+        if let Some(head) = self.heads.get(group).await
+            && !fresh(head.read)
+        {
+            forget(&self.heads, group, &head).await;
+        }
+        let Some(head) = head(&self.heads, group, cloud, context).await? else {
+            return Ok(None);
+        };
+        let on_page: HashSet<AccountId> = head.page.members.iter().map(|row| row.account.clone()).collect();
+        let open: Vec<AccountId> = accounts
+            .iter()
+            .filter(|account| !on_page.contains(account))
+            .cloned()
+            .collect();
+        let more_pages = match head.page.total {
+            _ if walk::ends_at(&head.page, 0) => 0,
+            Some(total) if total > head.page.members.len() => total.div_ceil(head.page.limit) - 1,
+            // Without a total nobody knows; reading on is what a caller with many names can afford.
+            _ => usize::from(open.len() > 1),
+        };
+        if more_pages <= open.len() {
+            let Some(roster) = self.load(group, cloud, context).await? else {
+                return Ok(None);
+            };
+            return Ok(Some(within(roster.read, &roster.ids, accounts)));
+        }
+        let mut membership = self.one_by_one(group, &open, Some(head.read), cloud, context).await?;
+        membership
+            .present
+            .extend(accounts.iter().filter(|account| on_page.contains(account)).cloned());
+        Ok(Some(membership))
+    }
+
+    async fn one_by_one(
+        &self,
+        group: &GroupId,
+        accounts: &[AccountId],
+        read: Option<Instant>,
+        cloud: &Confluence,
+        context: &Context,
+    ) -> Result<Membership, Error> {
+        let reads = accounts.iter().map(|account| self.groups_of(account, cloud, context));
+        let mut membership = Membership {
+            read: read.unwrap_or_else(Instant::now),
+            present: HashSet::new(),
+        };
+        for (account, groups) in accounts.iter().zip(futures_util::future::try_join_all(reads).await?) {
+            membership.read = membership.read.min(groups.read);
+            if groups.groups.contains(group) {
+                membership.present.insert(account.clone());
+            }
+        }
+        Ok(membership)
+    }
+
+    async fn groups_of(
+        &self,
+        account: &AccountId,
+        cloud: &Confluence,
+        context: &Context,
+    ) -> Result<Arc<MemberOf>, Error> {
+        let (cache, account, cloud, context) =
+            (self.member_of.clone(), account.clone(), cloud.clone(), context.clone());
+        let load = tokio::spawn(async move {
+            let read = async { Ok::<_, Error>(Arc::new(read_groups_of(&account, &cloud, &context).await?)) };
+            cache.try_get_with(account.clone(), read).await
+        });
+        joined(load.await)?.map_err(|e| (*e).clone())
+    }
+
+    /// Whether Cloud shows `account` in `group` right now, past all caches.
+    pub async fn is_member_now(
+        group: &GroupId,
+        account: &AccountId,
+        cloud: &Confluence,
+        context: &Context,
+    ) -> Result<bool, Error> {
+        Ok(read_groups_of(account, cloud, context).await?.groups.contains(group))
+    }
+}
+
+/// Why a cached reading has no value: kept apart so that "no such group" is not cached as a group without members.
+#[derive(Clone, Debug)]
+enum Missing {
+    Group,
+    Read(Error),
+}
+
+impl Missing {
+    fn tell<T>(read: Result<T, Arc<Self>>) -> Result<Option<T>, Error> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            Err(missing) => match &*missing {
+                Self::Group => Ok(None),
+                Self::Read(error) => Err(error.clone()),
+            },
+        }
+    }
+}
+
+async fn head(
+    heads: &Cache<GroupId, Arc<Head>>,
+    group: &GroupId,
+    cloud: &Confluence,
+    context: &Context,
+) -> Result<Option<Arc<Head>>, Error> {
+    let (heads, group, cloud, context) = (heads.clone(), group.clone(), cloud.clone(), context.clone());
+    let load = tokio::spawn(async move {
+        let read = async {
+            let read = Instant::now();
+            let patience = Patience::Until(context.read_deadline);
+            let page = cloud.members(&group, 0, &context.request, patience).await;
+            let page = page.map_err(|e| Missing::Read(e.into()))?.ok_or(Missing::Group)?;
+            Ok(Arc::new(Head { read, page }))
+        };
+        heads.try_get_with(group.clone(), read).await
+    });
+    Missing::tell(joined(load.await)?)
+}
+
+async fn read_groups_of(account: &AccountId, cloud: &Confluence, context: &Context) -> Result<MemberOf, Error> {
+    let read = Instant::now();
+    let patience = Patience::Until(context.read_deadline);
+    let page = |start| cloud.member_of(account, start, &context.request, patience);
+    let (groups, _) = walk::groups(crate::cloud::Operation::MemberOf, page, |_, _| false).await?;
+    Ok(MemberOf {
+        read,
+        groups: groups.into_iter().map(|group| group.id).collect(),
+    })
+}
+
+fn within(read: Instant, ids: &HashSet<AccountId>, accounts: &[AccountId]) -> Membership {
+    Membership {
+        read,
+        present: accounts
+            .iter()
+            .filter(|account| ids.contains(account))
+            .cloned()
+            .collect(),
+    }
+}
+
+/// Takes `value` out of the cache, unless somebody has put a newer one there.
+pub async fn forget<K, V>(cache: &Cache<K, Arc<V>>, key: &K, value: &Arc<V>)
+where
+    K: std::hash::Hash + Eq + Clone + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    cache
+        .entry_by_ref(key)
+        .and_compute_with(|entry| {
+            let same = entry.is_some_and(|entry| Arc::ptr_eq(entry.value(), value));
+            std::future::ready(if same { Op::Remove } else { Op::Nop })
+        })
+        .await;
+}
+
+/// A reading's task ends with its value, unless it panicked: a bug, answered as "unavailable" and never as a list.
+pub fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Error> {
+    result.map_err(|e| Error::Unavailable {
+        retry_after: Duration::from_secs(5),
+        cause: format!("a reading failed: {e}"),
+    })
+}
+
+/// The rows of a roster with our own changes laid over them: the rows to show, and accounts we added of which there is
+/// no row.
+pub fn overlaid(roster: &Roster, changes: &HashMap<AccountId, bool>) -> (Vec<Arc<Profile>>, Vec<AccountId>) {
+    let rows = roster
+        .rows
+        .iter()
+        .filter(|row| changes.get(&row.account) != Some(&false))
+        .cloned()
+        .collect();
+    let mut added: Vec<AccountId> = changes
+        .iter()
+        .filter(|(account, present)| **present && !roster.ids.contains(*account))
+        .map(|(account, _)| account.clone())
+        .collect();
+    added.sort();
+    (rows, added)
+}

@@ -1,0 +1,168 @@
+//! What is counted. Labels come from closed sets only, so that no caller can make a series. Uses nothing of ours.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Labels of an inbound request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Inbound {
+    /// The call, or `none` where the path names none.
+    pub call: &'static str,
+    /// The answer's status.
+    pub status: u16,
+}
+
+/// Labels of one try of a request to Cloud.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outbound {
+    /// The operation.
+    pub operation: &'static str,
+    /// The answer's status, or why there is none.
+    pub result: &'static str,
+}
+
+/// Labels of a name that was skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// The reason.
+    pub reason: &'static str,
+}
+
+/// Labels of a look-up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Lookup {
+    /// Which cache.
+    pub cache: &'static str,
+    /// `hit` or `miss`.
+    pub result: &'static str,
+}
+
+/// All figures of one process; clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    /// Inbound requests answered.
+    pub requests: Family<Inbound, Counter>,
+    /// Seconds until an inbound request was answered.
+    pub request_seconds: Histogram,
+    /// Tries of requests to Cloud.
+    pub cloud_requests: Family<Outbound, Counter>,
+    /// Seconds one try took, waits for a permit left out.
+    pub cloud_seconds: Histogram,
+    /// Tries that were not the first.
+    pub cloud_retries: Counter,
+    /// Requests to Cloud under way.
+    pub cloud_in_flight: Gauge,
+    /// Seconds requests waited for a permit or an open gate.
+    pub cloud_wait_seconds: Counter<f64, AtomicU64>,
+    /// Cache look-ups.
+    pub lookups: Family<Lookup, Counter>,
+    /// Names skipped, by reason.
+    pub skipped: Family<Reason, Counter>,
+    /// Bulk operations running.
+    pub operations: Gauge,
+    /// Audit lines that could not be written.
+    pub audit_failures: Counter,
+    /// Accounts in the identity map.
+    pub map_accounts: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Fresh figures, all zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("facade");
+        macro_rules! register {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let metric = $metric;
+                registry.register($name, $help, metric.clone());
+                metric
+            }};
+        }
+        let buckets = || Histogram::new(exponential_buckets(0.001, 2.0, 18));
+        let requests = register!(
+            "requests",
+            "Inbound requests answered",
+            Family::<Inbound, Counter>::default()
+        );
+        let request_seconds = register!(
+            "request_seconds",
+            "Seconds until an inbound request was answered",
+            buckets()
+        );
+        let cloud_requests = register!(
+            "cloud_requests",
+            "Tries of requests to Cloud",
+            Family::<Outbound, Counter>::default()
+        );
+        let cloud_seconds = register!("cloud_seconds", "Seconds one try towards Cloud took", buckets());
+        let cloud_retries = register!(
+            "cloud_retries",
+            "Tries towards Cloud that were not the first",
+            Counter::default()
+        );
+        let cloud_in_flight = register!("cloud_in_flight", "Requests to Cloud under way", Gauge::default());
+        let cloud_wait_seconds = register!(
+            "cloud_wait_seconds",
+            "Seconds requests to Cloud waited for a permit or an open gate",
+            Counter::<f64, AtomicU64>::default()
+        );
+        let lookups = register!("lookups", "Cache look-ups", Family::<Lookup, Counter>::default());
+        let skipped = register!(
+            "skipped",
+            "Names of bulk calls that were skipped",
+            Family::<Reason, Counter>::default()
+        );
+        let operations = register!("operations", "Bulk operations running", Gauge::default());
+        let audit_failures = register!(
+            "audit_failures",
+            "Audit lines that could not be written",
+            Counter::default()
+        );
+        let map_accounts = register!("map_accounts", "Accounts in the identity map", Gauge::default());
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            request_seconds,
+            cloud_requests,
+            cloud_seconds,
+            cloud_retries,
+            cloud_in_flight,
+            cloud_wait_seconds,
+            lookups,
+            skipped,
+            operations,
+            audit_failures,
+            map_accounts,
+        }
+    }
+
+    /// Counts a look-up in `cache`.
+    pub fn looked_up(&self, cache: &'static str, result: &'static str) {
+        self.lookups.get_or_create(&Lookup { cache, result }).inc();
+    }
+
+    /// All figures in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut page = String::new();
+        // Writing into a String cannot fail; an empty page would be the honest answer if it ever did.
+        if text::encode(&mut page, &self.registry).is_err() {
+            page.clear();
+        }
+        page
+    }
+}

@@ -1,0 +1,358 @@
+//! The words both sides share: names, ids, callers, outcomes. Nothing here knows HTTP, JSON or a file format.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use unicode_normalization::UnicodeNormalization;
+
+/// A name as it is compared "ignoring case": NFC, then lower case as Java's `toLowerCase(Locale.ROOT)`.
+///
+/// There is no case folding: `ſ` is not `s`, `ß` is not `ss`, `ı` is not `i` (contract, section 3).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct NameKey(Box<str>);
+
+impl NameKey {
+    /// The key under which `name` is compared.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        if name.is_ascii() {
+            return Self(name.to_ascii_lowercase().into_boxed_str());
+        }
+        Self(name.nfc().collect::<String>().to_lowercase().into_boxed_str())
+    }
+
+    /// The key's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! text_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes the text as it is.
+            #[must_use]
+            pub fn new(text: &str) -> Self {
+                Self(Arc::from(text))
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+text_type! {
+    /// A group's name, in the spelling its owner gave it. Two groups may differ in case alone.
+    GroupName
+}
+text_type! {
+    /// Cloud's id of a group. Groups are renamed and re-created; an id is never used again.
+    GroupId
+}
+text_type! {
+    /// Cloud's id of an account: opaque, compared letter by letter.
+    AccountId
+}
+text_type! {
+    /// One inbound request's id: in its answer, its log lines, its audit lines and its calls to Cloud.
+    RequestId
+}
+
+impl GroupName {
+    /// How the name is compared when no group is spelt exactly so.
+    #[must_use]
+    pub fn key(&self) -> NameKey {
+        NameKey::of(&self.0)
+    }
+
+    /// Whether a group could bear this name at all. Nobody needs to ask Cloud about the others.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        !self.0.trim().is_empty() && !self.0.chars().any(char::is_control)
+    }
+}
+
+impl AccountId {
+    /// Whether `text` has only letters an account id may have, and a length it may have.
+    #[must_use]
+    pub fn is_possible(text: &str) -> bool {
+        (1..=128).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'|' | b':' | b'-'))
+    }
+
+    /// Whether `text` has one of the shapes account ids are known to have: 24 of `[0-9a-z]`, or digits, a colon and a
+    /// UUID. Many usernames have the letters of an id; far fewer have its shape, and even those are only candidates
+    /// that a read must confirm.
+    #[must_use]
+    pub fn has_known_shape(text: &str) -> bool {
+        if text.len() == 24 && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase()) {
+            return true;
+        }
+        text.split_once(':').is_some_and(|(digits, uuid)| {
+            !digits.is_empty()
+                && digits.bytes().all(|b| b.is_ascii_digit())
+                && uuid.len() == 36
+                && uuid.bytes().enumerate().all(|(i, b)| match i {
+                    8 | 13 | 18 | 23 => b == b'-',
+                    _ => b.is_ascii_hexdigit(),
+                })
+        })
+    }
+}
+
+impl RequestId {
+    /// 128 bits, unlikely to come twice; not a secret.
+    #[must_use]
+    pub fn random() -> Self {
+        Self::new(&format!("{:032x}", fastrand::u128(..)))
+    }
+}
+
+/// Who asks, as far as log, audit and `X-AUSERNAME` are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The account's name, the caller's e-mail address, or `anonymous`.
+    pub name: Arc<str>,
+}
+
+/// One inbound request as the domain sees it.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The request's id.
+    pub request: RequestId,
+    /// Who asks.
+    pub caller: Caller,
+    /// Until when reads on behalf of this request may go on.
+    pub read_deadline: Instant,
+}
+
+impl Context {
+    /// A context whose reads may take `patience` from now.
+    #[must_use]
+    pub fn new(request: RequestId, caller: Caller, patience: Duration) -> Self {
+        Self {
+            request,
+            caller,
+            read_deadline: Instant::now() + patience,
+        }
+    }
+
+    /// The same request, whose reads may take `patience` from now: a bulk operation outlives its caller's deadline.
+    #[must_use]
+    pub fn again(&self, patience: Duration) -> Self {
+        Self::new(self.request.clone(), self.caller.clone(), patience)
+    }
+}
+
+/// How much of each member a reader wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Names only.
+    Names,
+    /// Name, full name, key and e-mail.
+    Basic,
+    /// Everything the legacy API had.
+    Extended,
+}
+
+/// The part of a list that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Rows left out at the beginning.
+    pub start_at: usize,
+    /// Rows at the most.
+    pub max_results: usize,
+}
+
+impl Page {
+    /// The rows of `all` that lie on this page; none beyond the end.
+    #[must_use]
+    pub fn of<'a, T>(&self, all: &'a [T]) -> &'a [T] {
+        let from = self.start_at.min(all.len());
+        let to = from.saturating_add(self.max_results).min(all.len());
+        all.get(from..to).unwrap_or_default()
+    }
+}
+
+/// Why a name of a bulk call ended as skipped: one list for the whole product (contract, section 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Skip {
+    /// The account is in the group already.
+    AlreadyMember,
+    /// The account is not in the group.
+    NotMember,
+    /// A group of that name exists already.
+    AlreadyExists,
+    /// No group has that name.
+    NoSuchGroup,
+    /// The same name, or another name of the same account, stands earlier in the list.
+    Duplicate,
+    /// Nothing but white space.
+    Blank,
+    /// No source knows the name.
+    Unknown,
+    /// The name stands for more than one account or group.
+    Ambiguous,
+    /// The account belongs to a program.
+    NotAPerson,
+    /// Several usernames were merged into the account, and the setting refuses to remove such accounts.
+    MergedAccount,
+    /// The group is synchronised from an identity provider; only that may change it.
+    ExternallyManaged,
+    /// No free seat in the licence.
+    NoSeat,
+    /// Cloud answered about this very name, and said no.
+    Refused,
+    /// The operation ended before this name's turn.
+    NotAttempted,
+}
+
+impl Skip {
+    /// The reason's name in log, audit and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AlreadyMember => "already_member",
+            Self::NotMember => "not_member",
+            Self::AlreadyExists => "already_exists",
+            Self::NoSuchGroup => "no_such_group",
+            Self::Duplicate => "duplicate",
+            Self::Blank => "blank",
+            Self::Unknown => "unknown",
+            Self::Ambiguous => "ambiguous",
+            Self::NotAPerson => "not_a_person",
+            Self::MergedAccount => "merged_account",
+            Self::ExternallyManaged => "externally_managed",
+            Self::NoSeat => "no_seat",
+            Self::Refused => "refused",
+            Self::NotAttempted => "not_attempted",
+        }
+    }
+}
+
+/// What became of one name of a bulk call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Cloud was changed as asked.
+    Done,
+    /// Nothing was changed, for this reason.
+    Skipped(Skip),
+}
+
+/// The names of a bulk call in the order of the request, each with its fate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Every name asked for, once.
+    pub names: Vec<(String, Fate)>,
+}
+
+impl Outcome {
+    /// The names for which Cloud was changed.
+    pub fn done(&self) -> impl Iterator<Item = &str> {
+        self.names
+            .iter()
+            .filter(|(_, fate)| *fate == Fate::Done)
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// The names left as they were, with the reason.
+    pub fn skipped(&self) -> impl Iterator<Item = (&str, Skip)> {
+        self.names.iter().filter_map(|(name, fate)| match fate {
+            Fate::Done => None,
+            Fate::Skipped(reason) => Some((name.as_str(), *reason)),
+        })
+    }
+}
+
+/// One member of a group as the legacy side shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// A name that means this account when it comes back.
+    pub name: Arc<str>,
+    /// The display name, or an empty text.
+    pub full_name: Arc<str>,
+    /// The user key of Data Center where it is known, else the account id.
+    pub key: Arc<str>,
+    /// The e-mail address, or an empty text.
+    pub email: Arc<str>,
+    /// When the account was created, in epoch milliseconds.
+    pub created: Option<i64>,
+    /// When the account was last changed, in epoch milliseconds.
+    pub updated: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignoring_case_is_lower_case_and_not_folding() {
+        assert_eq!(NameKey::of("ÄRGER"), NameKey::of("ärger"));
+        assert_eq!(NameKey::of("e\u{301}"), NameKey::of("É"));
+        for (one, other) in [("ſ", "s"), ("ß", "ss"), ("ı", "i"), ("ẞ", "ss")] {
+            assert_ne!(NameKey::of(one), NameKey::of(other), "{one} {other}");
+        }
+        assert_eq!(NameKey::of("ẞ"), NameKey::of("ß"));
+    }
+
+    #[test]
+    fn a_page_beyond_the_end_is_empty_and_never_wraps() {
+        let all = [1, 2, 3];
+        assert_eq!(
+            Page {
+                start_at: 1,
+                max_results: usize::MAX
+            }
+            .of(&all),
+            [2, 3]
+        );
+        assert!(
+            Page {
+                start_at: usize::MAX,
+                max_results: usize::MAX
+            }
+            .of(&all)
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn only_the_known_shapes_are_candidates_for_account_ids() {
+        assert!(AccountId::has_known_shape("5b10a2844c20165700ede21g"));
+        assert!(AccountId::has_known_shape(
+            "712020:3f2c1a9e-0d4b-4e8f-9a1b-2c3d4e5f6a7b"
+        ));
+        for text in [
+            "jdoe",
+            "5B10A2844C20165700EDE21G",
+            ":3f2c1a9e-0d4b-4e8f-9a1b-2c3d4e5f6a7b",
+            "1:x",
+        ] {
+            assert!(!AccountId::has_known_shape(text), "{text}");
+        }
+    }
+}

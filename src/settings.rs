@@ -1,0 +1,581 @@
+//! The settings: compiled-in defaults, then a file, then `FACADE__SECTION__KEY`. Unknown keys are refused by name,
+//! and every fault is told at once. Uses nothing else of ours.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::{Config, Environment, File, FileFormat};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize};
+
+/// The reference: every key with its default.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// All settings. Keys, units and defaults: `config/default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct Settings {
+    pub state_dir: PathBuf,
+    pub shutdown_s: u64,
+    pub inbound: Inbound,
+    pub extender: Extender,
+    pub identity: Identity,
+    pub cache: Cache,
+    pub cloud: Cloud,
+    pub admin: Admin,
+    pub log: Log,
+}
+
+/// Section `inbound`: the listener and who may call.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct Inbound {
+    pub listen: SocketAddr,
+    pub mode: Mode,
+    #[serde(deserialize_with = "optional_path")]
+    pub accounts_file: Option<PathBuf>,
+    pub verified_ttl_s: u64,
+    pub passthrough_validate_s: u64,
+    pub passthrough_partitions: u64,
+    #[serde(deserialize_with = "optional_path")]
+    pub tls_cert_file: Option<PathBuf>,
+    #[serde(deserialize_with = "optional_path")]
+    pub tls_key_file: Option<PathBuf>,
+    pub max_body_bytes: usize,
+    pub body_timeout_s: u64,
+    pub header_timeout_s: u64,
+    pub max_connections: usize,
+    pub always_challenge: bool,
+}
+
+/// Section `extender`: how the legacy API is spoken.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct Extender {
+    #[serde(deserialize_with = "list")]
+    pub prefixes: Vec<String>,
+    pub default_max_results: u32,
+    pub get_users_max_results: u32,
+    pub get_groups_max_results: u32,
+    pub timezone: String,
+    pub missing_group_status: u16,
+    pub show_teams: bool,
+    pub show_map_email: bool,
+    #[serde(deserialize_with = "name_list")]
+    pub name_order: Vec<NameKind>,
+    pub read_deadline_s: u64,
+    pub bulk_answer_deadline_s: u64,
+    pub bulk_give_up_s: u64,
+}
+
+/// Section `identity`: names and accounts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct Identity {
+    #[serde(deserialize_with = "optional_path")]
+    pub map_file: Option<PathBuf>,
+    pub merged_removal: MergedRemoval,
+}
+
+/// Section `cache`: lives and sizes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct Cache {
+    pub members_ttl_s: u64,
+    pub members_write_ttl_s: u64,
+    pub groups_ttl_s: u64,
+    pub group_id_write_ttl_s: u64,
+    pub accounts_ttl_s: u64,
+    pub negative_ttl_s: u64,
+    pub max_members: u64,
+    pub max_groups: u64,
+    pub max_accounts: u64,
+    pub read_lag_s: u64,
+}
+
+/// Section `cloud`: the outbound side.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct Cloud {
+    pub base_url: String,
+    pub email: String,
+    pub api_token: SecretString,
+    #[serde(deserialize_with = "optional_path")]
+    pub api_token_file: Option<PathBuf>,
+    #[serde(deserialize_with = "optional_path")]
+    pub ca_file: Option<PathBuf>,
+    pub max_in_flight: usize,
+    pub connect_timeout_ms: u64,
+    pub try_timeout_ms: u64,
+    pub max_tries: u32,
+    pub backoff_base_ms: u64,
+    pub backoff_cap_ms: u64,
+    pub retry_after_max_s: u64,
+    pub max_answer_bytes: usize,
+}
+
+/// Section `admin`: the operator's listener.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct Admin {
+    #[serde(deserialize_with = "optional_address")]
+    pub listen: Option<SocketAddr>,
+    pub token: SecretString,
+    #[serde(deserialize_with = "optional_path")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Section `log`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct Log {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+/// Who may call.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A file of local accounts.
+    Accounts,
+    /// The caller's own credential, judged by Cloud.
+    Passthrough,
+    /// Anybody on this machine.
+    Open,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// What removeUsers does with an account into which several usernames were merged.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum MergedRemoval {
+    /// Skip it: the script may mean only one of the persons it knew.
+    Refuse,
+    /// Remove it.
+    Allow,
+}
+
+/// A kind of name a member can be shown under.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum NameKind {
+    /// The primary username of Data Center.
+    Username,
+    /// The e-mail address.
+    Email,
+    /// Cloud's account id, which always leads back.
+    AccountId,
+}
+
+/// Everything wrong with the settings, one sentence each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(pub Vec<String>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// Where the variables come from: the process's environment, or a test's own.
+pub type Variables = std::collections::HashMap<String, String>;
+
+impl Settings {
+    /// The defaults, overlaid by `file` where there is one, by `overlay` (TOML, for sub-commands that know better
+    /// defaults), and by the variables that begin with `FACADE__`. Not yet validated.
+    ///
+    /// # Errors
+    /// A file that cannot be read or parsed, an unknown key, a value of the wrong type.
+    pub fn load(file: Option<&Path>, overlay: &str, variables: Option<Variables>) -> Result<Self, Faults> {
+        let one = |text: String| Faults(vec![text]);
+        let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|e| one(format!("{}: {e}", path.display())))?;
+            // Parsed once on its own so that a fault names the file and the line.
+            toml::from_str::<toml::Table>(&text).map_err(|e| one(format!("{}: {e}", path.display())))?;
+            builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+        }
+        builder = builder.add_source(File::from_str(overlay, FileFormat::Toml));
+        // No `try_parsing`: it would turn a token "0012345" into a number. The deserialiser coerces where it must.
+        let environment = Environment::with_prefix("FACADE")
+            .prefix_separator("__")
+            .separator("__")
+            .source(variables.map(|all| {
+                all.into_iter()
+                    .filter(|(name, _)| name.starts_with("FACADE__"))
+                    .collect()
+            }));
+        let config = builder
+            .add_source(environment)
+            .build()
+            .map_err(|e| one(format!("settings: {e}")))?;
+        let mut settings: Self = serde_path_to_error::deserialize(config).map_err(|e| {
+            let path = e.path().to_string();
+            one(format!("settings: {path}: {}", e.into_inner()))
+        })?;
+        settings.read_secret_files()?;
+        Ok(settings)
+    }
+
+    /// The defaults alone.
+    ///
+    /// # Panics
+    /// Never with the `config/default.toml` this was compiled with; a test holds that.
+    #[must_use]
+    pub fn defaults() -> Self {
+        Self::load(None, "", Some(Variables::new())).expect("the compiled-in defaults are complete and well typed")
+    }
+
+    fn read_secret_files(&mut self) -> Result<(), Faults> {
+        let mut faults = Vec::new();
+        for (key, secret, file) in [
+            ("cloud.api_token", &mut self.cloud.api_token, &self.cloud.api_token_file),
+            ("admin.token", &mut self.admin.token, &self.admin.token_file),
+        ] {
+            let Some(path) = file else { continue };
+            if !secret.expose_secret().is_empty() {
+                faults.push(format!("{key} and {key}_file are both given; leave one"));
+                continue;
+            }
+            match std::fs::read_to_string(path) {
+                Ok(text) => *secret = SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()),
+                Err(e) => faults.push(format!("{key}_file {}: {e}", path.display())),
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+    }
+
+    /// Every value that cannot be meant.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn validate(&self) -> Result<(), Faults> {
+        let mut faults = Vec::new();
+        let mut check = |good: bool, text: &str| {
+            if !good {
+                faults.push(text.to_owned());
+            }
+        };
+        let inbound = &self.inbound;
+        let loopback = inbound.listen.ip().is_loopback();
+        check(
+            inbound.mode != Mode::Open || loopback,
+            "inbound.mode = \"open\" lets anybody in who reaches the listener: inbound.listen must be a loopback address",
+        );
+        check(
+            inbound.mode != Mode::Passthrough || loopback || inbound.tls_cert_file.is_some(),
+            "inbound.mode = \"passthrough\" carries API tokens: give inbound.tls_cert_file and tls_key_file, or listen on \
+             loopback",
+        );
+        check(
+            inbound.mode != Mode::Accounts || inbound.accounts_file.is_some(),
+            "inbound.mode = \"accounts\" needs inbound.accounts_file; `extender-facade account hash` writes its entries",
+        );
+        check(
+            inbound.tls_cert_file.is_some() == inbound.tls_key_file.is_some(),
+            "inbound.tls_cert_file and inbound.tls_key_file go together",
+        );
+        check(inbound.max_body_bytes > 0, "inbound.max_body_bytes must be at least 1");
+        check(
+            inbound.max_connections > 0,
+            "inbound.max_connections must be at least 1",
+        );
+        check(inbound.body_timeout_s > 0, "inbound.body_timeout_s must be at least 1");
+        check(
+            inbound.header_timeout_s > 0,
+            "inbound.header_timeout_s must be at least 1",
+        );
+        check(
+            inbound.passthrough_validate_s > 0,
+            "inbound.passthrough_validate_s must be at least 1",
+        );
+        check(
+            inbound.passthrough_partitions > 0,
+            "inbound.passthrough_partitions must be at least 1",
+        );
+
+        let extender = &self.extender;
+        check(
+            matches!(extender.missing_group_status, 404 | 500),
+            "extender.missing_group_status must be 500 or 404",
+        );
+        check(
+            extender.default_max_results > 0,
+            "extender.default_max_results must be at least 1",
+        );
+        check(
+            !extender.prefixes.is_empty(),
+            "extender.prefixes must name at least one context path (\"\" is the root)",
+        );
+        for prefix in &extender.prefixes {
+            let good = prefix.is_empty()
+                || (prefix.starts_with('/')
+                    && !prefix.ends_with('/')
+                    && !prefix.contains("//")
+                    && !prefix.contains(['?', '#']));
+            check(
+                good,
+                &format!("extender.prefixes: {prefix:?} must be \"\" or like \"/confluence\""),
+            );
+        }
+        check(
+            jiff::tz::TimeZone::get(&extender.timezone).is_ok(),
+            &format!(
+                "extender.timezone: no zone {:?}; names are like Europe/Warsaw",
+                extender.timezone
+            ),
+        );
+        check(
+            extender.name_order.last() == Some(&NameKind::AccountId),
+            "extender.name_order must end with account_id",
+        );
+        check(
+            extender.read_deadline_s > 0,
+            "extender.read_deadline_s must be at least 1",
+        );
+        check(
+            extender.bulk_give_up_s > 0,
+            "extender.bulk_give_up_s must be at least 1",
+        );
+
+        let cloud = &self.cloud;
+        if let Err(text) = cloud.site() {
+            check(false, &text);
+        }
+        if inbound.mode != Mode::Passthrough {
+            check(
+                !cloud.email.is_empty(),
+                "cloud.email is missing: the account whose API token is used",
+            );
+            check(
+                !cloud.api_token.expose_secret().is_empty(),
+                "cloud.api_token (or cloud.api_token_file) is missing",
+            );
+        }
+        check(!cloud.email.contains(':'), "cloud.email must not contain a colon");
+        check(
+            (1..=256).contains(&cloud.max_in_flight),
+            "cloud.max_in_flight must be between 1 and 256",
+        );
+        check(cloud.max_tries > 0, "cloud.max_tries must be at least 1");
+        check(
+            cloud.connect_timeout_ms > 0,
+            "cloud.connect_timeout_ms must be at least 1",
+        );
+        check(cloud.try_timeout_ms > 0, "cloud.try_timeout_ms must be at least 1");
+        check(cloud.max_answer_bytes > 0, "cloud.max_answer_bytes must be at least 1");
+
+        if let Some(listen) = self.admin.listen {
+            check(
+                listen.ip().is_loopback() || !self.admin.token.expose_secret().is_empty(),
+                "admin.listen is not a loopback address: admin.token (or admin.token_file) is required",
+            );
+        }
+        if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+    }
+}
+
+impl Cloud {
+    /// The site's address without a trailing slash or `/wiki`.
+    ///
+    /// # Errors
+    /// One sentence on what is wrong with `cloud.base_url`.
+    pub fn site(&self) -> Result<String, String> {
+        let text = self.base_url.trim_end_matches('/');
+        let text = text.strip_suffix("/wiki").unwrap_or(text);
+        if text.is_empty() {
+            return Err("cloud.base_url is missing: https://your-site.atlassian.net".to_owned());
+        }
+        let url = url::Url::parse(text).map_err(|e| format!("cloud.base_url {text:?}: {e}"))?;
+        let loopback = match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+            return Err(format!(
+                "cloud.base_url {text:?}: must be https (plain http only towards loopback)"
+            ));
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return Err("cloud.base_url must be a plain address, without credentials or query".to_owned());
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// Seconds as a duration.
+#[must_use]
+pub fn seconds(value: u64) -> Duration {
+    Duration::from_secs(value)
+}
+
+fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| de::Error::custom(format!("{text:?} is not an address like 127.0.0.1:8092")))
+}
+
+/// A list, or its parts in one text with commas between, as an environment variable gives it.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Either;
+    impl<'de> de::Visitor<'de> for Either {
+        type Value = Vec<String>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of texts, or one text with commas")
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(text.split(',').map(|part| part.trim().to_owned()).collect())
+        }
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(part) = parts.next_element()? {
+                all.push(part);
+            }
+            Ok(all)
+        }
+    }
+    deserializer.deserialize_any(Either)
+}
+
+fn name_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NameKind>, D::Error> {
+    list(deserializer)?
+        .iter()
+        .map(|text| {
+            NameKind::deserialize(de::value::StrDeserializer::<de::value::Error>::new(text)).map_err(de::Error::custom)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &[(&str, &str)]) -> Result<Settings, Faults> {
+        let variables = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Settings::load(None, "", Some(variables))
+    }
+
+    #[test]
+    fn the_defaults_are_complete() {
+        let settings = Settings::defaults();
+        assert_eq!(settings.cloud.max_in_flight, 8);
+        assert_eq!(settings.extender.prefixes, ["", "/confluence", "/wiki"]);
+    }
+
+    #[test]
+    fn the_environment_overlays_and_never_changes_a_secret() {
+        let settings = with(&[
+            ("FACADE__CLOUD__API_TOKEN", "0012345"),
+            ("FACADE__CLOUD__MAX_IN_FLIGHT", "3"),
+            ("FACADE__EXTENDER__PREFIXES", ",/x"),
+            ("FACADE_SERVICE_HOST", "10.0.0.1"),
+        ])
+        .unwrap();
+        assert_eq!(settings.cloud.api_token.expose_secret(), "0012345");
+        assert_eq!(settings.cloud.max_in_flight, 3);
+        assert_eq!(settings.extender.prefixes, ["", "/x"]);
+        assert!(!format!("{settings:?}").contains("0012345"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let fault = with(&[("FACADE__CLOUD__MAX_INFLIGHT", "3")]).unwrap_err();
+        assert!(fault.to_string().contains("max_inflight"), "{fault}");
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let settings = with(&[
+            ("FACADE__INBOUND__MODE", "open"),
+            ("FACADE__INBOUND__LISTEN", "0.0.0.0:1"),
+            ("FACADE__CLOUD__BASE_URL", "http://example.atlassian.net"),
+            ("FACADE__EXTENDER__TIMEZONE", "Mars/Olympus"),
+            ("FACADE__EXTENDER__MISSING_GROUP_STATUS", "418"),
+        ])
+        .unwrap();
+        let faults = settings.validate().unwrap_err();
+        for part in [
+            "loopback",
+            "https",
+            "Mars/Olympus",
+            "missing_group_status",
+            "cloud.email",
+            "cloud.api_token",
+        ] {
+            assert!(faults.to_string().contains(part), "{part} in {faults}");
+        }
+    }
+
+    #[test]
+    fn the_site_is_taken_with_or_without_wiki() {
+        for text in [
+            "https://x.atlassian.net",
+            "https://x.atlassian.net/",
+            "https://x.atlassian.net/wiki/",
+        ] {
+            let settings = with(&[("FACADE__CLOUD__BASE_URL", text)]).unwrap();
+            assert_eq!(settings.cloud.site().unwrap(), "https://x.atlassian.net");
+        }
+    }
+}
