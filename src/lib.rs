@@ -16,3 +16,5 @@
         clippy::string_slice
     )
 )]
+
+pub mod extender;

@@ -1,0 +1,3 @@
+//! INBOUND: what legacy clients call.
+
+pub mod dates;
