@@ -1,0 +1,225 @@
+//! `account`: makes entries for the file of accounts.
+//!
+//! The entry goes to standard output, to be appended to the file; a token's secret goes to standard error, so that
+//! `account token … >> accounts.toml` does not write it there.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail, ensure};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::extender::auth::accounts::{Accounts, MAX_PASSWORD_BYTES, Role, hash_password, new_token};
+
+/// Make entries for the file of accounts.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Hash a password, typed twice or one line of standard input, and print its [[account]] entry
+    Hash {
+        /// Name of the account; without it the entry's name is left to be filled in
+        #[arg(long)]
+        name: Option<String>,
+        /// What the account may do: reader or administrator
+        #[arg(long, default_value_t = Role::Reader)]
+        role: Role,
+    },
+    /// Make a bearer token: its [[token]] entry on standard output, its secret once on standard error
+    Token {
+        /// Name of the token, for the audit
+        #[arg(long)]
+        name: String,
+        /// What its holder may do: reader or administrator
+        #[arg(long, default_value_t = Role::Reader)]
+        role: Role,
+        /// Last day (2027-01-31, UTC) or the instant (2027-01-31T12:00:00Z) at which it ends; without it never
+        #[arg(long, value_name = "DATE")]
+        expires: Option<String>,
+    },
+}
+
+/// Prints the entry asked for.
+///
+/// # Errors
+/// No password, two different ones, or something the file of accounts would not take.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Hash { name, role } => {
+            // Before asking: nobody wants to type a password twice to learn that the name was no good.
+            if let Some(name) = &name {
+                check(&account_entry(Some(name), role, PLACEHOLDER_HASH))?;
+            }
+            let hash = hash_password(read_password()?.expose_secret())?;
+            print!("{}", account_entry(name.as_deref(), role, &hash));
+        }
+        Command::Token { name, role, expires } => {
+            let token = new_token()?;
+            let entry = token_entry(&name, role, &token.sha256, expires.as_deref());
+            check(&entry)?;
+            print!("{entry}");
+            eprintln!("{}", token.secret.expose_secret());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A hash of the right shape, to check the rest of an entry with.
+const PLACEHOLDER_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";
+
+/// Holds an entry against the rules of the file, so that what is printed is taken.
+fn check(entry: &str) -> anyhow::Result<()> {
+    Accounts::parse(entry).map(drop).context("the entry would not be taken")
+}
+
+fn read_password() -> anyhow::Result<SecretString> {
+    let stdin = std::io::stdin();
+    let password = if stdin.is_terminal() {
+        let first = SecretString::from(rpassword::prompt_password("Password: ")?);
+        let second = SecretString::from(rpassword::prompt_password("Once more: ")?);
+        ensure!(
+            first.expose_secret() == second.expose_secret(),
+            "the two passwords differ"
+        );
+        first
+    } else {
+        one_line(&mut stdin.lock())?
+    };
+    ensure!(!password.expose_secret().is_empty(), "the password is empty");
+    ensure!(
+        password.expose_secret().len() <= MAX_PASSWORD_BYTES,
+        "the password is longer than {MAX_PASSWORD_BYTES} bytes and would never be accepted"
+    );
+    Ok(password)
+}
+
+/// The only line of `input`, without its end. A second line is refused: whoever sends one means something else.
+fn one_line(input: &mut impl std::io::BufRead) -> anyhow::Result<SecretString> {
+    let mut line = String::new();
+    // Bounded, for `< /dev/zero`; well beyond the longest password, for its own message to be given.
+    let mut input = input.take(64 * 1024);
+    input
+        .read_line(&mut line)
+        .context("cannot read the password from standard input")?;
+    if !input.fill_buf()?.is_empty() {
+        bail!("standard input has more than one line");
+    }
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(line.strip_suffix('\r').unwrap_or(line).into())
+}
+
+fn account_entry(name: Option<&str>, role: Role, hash: &str) -> String {
+    let name = name.map_or_else(|| "\"\" # fill in".to_owned(), quoted);
+    format!(
+        "[[account]]\nname = {name}\npassword = {}\nrole = \"{role}\"\n",
+        quoted(hash)
+    )
+}
+
+fn token_entry(name: &str, role: Role, sha256: &str, expires: Option<&str>) -> String {
+    let mut entry = format!(
+        "[[token]]\nname = {}\nsha256 = \"{sha256}\"\nrole = \"{role}\"\n",
+        quoted(name)
+    );
+    if let Some(expires) = expires {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(entry, "expires = {}", quoted(expires));
+    }
+    entry
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use proptest::prelude::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn typed(words: &[&str]) -> Result<Args, clap::Error> {
+        Line::try_parse_from(std::iter::once(&"account").chain(words)).map(|line| line.args)
+    }
+
+    #[test]
+    fn a_role_is_reader_unless_said_otherwise_and_no_other_word_is_one() {
+        let Command::Hash {
+            name: None,
+            role: Role::Reader,
+        } = typed(&["hash"]).unwrap().command
+        else {
+            panic!("reader is the default");
+        };
+        let args = typed(&["token", "--name", "ci", "--role", "administrator"]).unwrap();
+        assert!(matches!(
+            args.command,
+            Command::Token {
+                role: Role::Administrator,
+                ..
+            }
+        ));
+        assert!(typed(&["hash", "--role", "root"]).is_err());
+        assert!(typed(&["token"]).is_err(), "a token must have a name");
+    }
+
+    #[test]
+    fn what_the_file_would_not_take_is_not_made() {
+        let refused = |words: &[&str]| format!("{:#}", run(typed(words).unwrap()).unwrap_err());
+        assert!(refused(&["hash", "--name", "a:b"]).contains("colon"));
+        assert!(refused(&["token", "--name", " "]).contains("blank"));
+        assert!(refused(&["token", "--name", "ci", "--expires", "soon"]).contains("neither a date"));
+    }
+
+    #[test]
+    fn an_entry_without_a_name_says_what_is_missing_until_it_has_one() {
+        let entry = account_entry(None, Role::Reader, PLACEHOLDER_HASH);
+        assert!(check(&entry).is_err());
+        assert!(check(&entry.replace("\"\" # fill in", "\"svc\"")).is_ok());
+    }
+
+    #[test]
+    fn one_line_is_taken_without_its_end_and_two_are_not() {
+        let read = |text: &str| one_line(&mut text.as_bytes()).map(|line| line.expose_secret().to_owned());
+        assert_eq!(read("p w \n").unwrap(), "p w ");
+        assert_eq!(read("p\r\n").unwrap(), "p");
+        assert_eq!(read("p").unwrap(), "p");
+        assert_eq!(read("").unwrap(), "");
+        assert!(read("p\nq\n").is_err());
+        assert!(one_line(&mut &[b'a', 0xff][..]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_survives_its_entry(name in "[\\PC\\x00-\\x1f\\x7f\"\\\\]{1,20}") {
+            prop_assume!(!name.trim().is_empty());
+            let entry = token_entry(&name, Role::Reader, &"0".repeat(64), Some("2027-01-31"));
+            prop_assert!(check(&entry).is_ok());
+            let table: toml::Table = entry.parse().unwrap();
+            prop_assert_eq!(table["token"][0]["name"].as_str(), Some(name.as_str()));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The command line, one file a sub-command.
+
+pub mod account;

@@ -1,0 +1,350 @@
+//! The file of accounts: reading it and telling every fault it has at once.
+//!
+//! The text is walked by hand instead of deserialised: a deserialiser stops at the first fault, and its messages quote
+//! the line, on which a password hash may stand. A fault here names entry, line and rule, never a value.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::book::{AccountEntry, Book, TokenEntry};
+use super::hash::StoredHash;
+use super::{Role, fold};
+
+/// Every fault of a file, in the order of its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults(Vec<Fault>);
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Fault {
+    line: Option<usize>,
+    text: String,
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, fault) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            if let Some(line) = fault.line {
+                write!(f, "line {line}: ")?;
+            }
+            f.write_str(&fault.text)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// Something to mend that does not stand in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// Others than the owner may read or write the file.
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::OpenToOthers { path, mode } = self;
+        write!(
+            f,
+            "{} is open to others than its owner (mode {mode:03o}, expected 600)",
+            path.display()
+        )
+    }
+}
+
+pub(super) fn load(path: &Path) -> Result<(Book, Vec<Warning>), Faults> {
+    let unreadable = |error| {
+        Faults(vec![Fault {
+            line: None,
+            text: format!("cannot read {}: {error}", path.display()),
+        }])
+    };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let warnings = open_to_others(path).map_err(unreadable)?;
+    Ok((parse(&text)?, warnings))
+}
+
+#[cfg(unix)]
+fn open_to_others(path: &Path) -> std::io::Result<Vec<Warning>> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
+    let open = mode & 0o077 != 0;
+    Ok(open
+        .then(|| Warning::OpenToOthers {
+            path: path.to_owned(),
+            mode,
+        })
+        .into_iter()
+        .collect())
+}
+
+#[cfg(not(unix))]
+fn open_to_others(_path: &Path) -> std::io::Result<Vec<Warning>> {
+    Ok(Vec::new())
+}
+
+pub(super) fn parse(text: &str) -> Result<Book, Faults> {
+    let mut reader = Reader {
+        text,
+        faults: Vec::new(),
+    };
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    // After a fault of syntax the rest of the table is a guess, and faults of a guess only confuse.
+    if !syntax.is_empty() {
+        for error in syntax {
+            reader.fault(error.span().map(|span| span.start), error.message().to_owned());
+        }
+        return Err(reader.into_faults());
+    }
+    let (accounts, tokens) = reader.document(document.get_ref());
+    if !reader.faults.is_empty() {
+        return Err(reader.into_faults());
+    }
+    Book::new(accounts, tokens).map_err(|error| {
+        Faults(vec![Fault {
+            line: None,
+            text: error.to_string(),
+        }])
+    })
+}
+
+/// Walks the document and gathers faults.
+struct Reader<'t> {
+    text: &'t str,
+    faults: Vec<Fault>,
+}
+
+/// One `[[account]]` or `[[token]]` and what to call it in a fault.
+struct Entry<'e> {
+    label: String,
+    at: usize,
+    fields: &'e DeTable<'e>,
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, at: Option<usize>, text: String) {
+        let line = at.map(|at| self.text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1);
+        self.faults.push(Fault { line, text });
+    }
+
+    fn into_faults(mut self) -> Faults {
+        self.faults.sort();
+        Faults(self.faults)
+    }
+
+    fn document(&mut self, document: &DeTable<'_>) -> (Vec<AccountEntry>, Vec<TokenEntry>) {
+        let (mut accounts, mut tokens) = (Vec::new(), Vec::new());
+        for (key, value) in document {
+            match key.get_ref().as_ref() {
+                "account" => accounts = self.accounts(value),
+                "token" => tokens = self.tokens(value),
+                other => {
+                    let text = format!("unknown key {other:?}, expected [[account]] or [[token]]");
+                    self.fault(Some(key.span().start), text);
+                }
+            }
+        }
+        (accounts, tokens)
+    }
+
+    fn entries<'e>(&mut self, kind: &str, value: &'e Spanned<DeValue<'e>>) -> Vec<Entry<'e>> {
+        let Some(array) = value.get_ref().as_array() else {
+            self.fault(
+                Some(value.span().start),
+                format!("{kind} must be written [[{kind}]], once for each"),
+            );
+            return Vec::new();
+        };
+        let mut entries = Vec::new();
+        for (index, item) in array.iter().enumerate() {
+            let at = item.span().start;
+            let number = index + 1;
+            let Some(fields) = item.get_ref().as_table() else {
+                self.fault(Some(at), format!("{kind} {number} is not a table"));
+                continue;
+            };
+            let label = match fields.get("name").and_then(|name| name.get_ref().as_str()) {
+                Some(name) => format!("{kind} {number} ({name:?})"),
+                None => format!("{kind} {number}"),
+            };
+            entries.push(Entry { label, at, fields });
+        }
+        entries
+    }
+
+    fn accounts(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<AccountEntry> {
+        let mut names = HashSet::new();
+        let entries = self.entries("account", value);
+        entries
+            .iter()
+            .filter_map(|entry| self.account(entry, &mut names))
+            .collect()
+    }
+
+    fn account(&mut self, entry: &Entry<'_>, names: &mut HashSet<String>) -> Option<AccountEntry> {
+        self.refuse_unknown(entry, &["name", "password", "role"]);
+        // Every field is read before any is missed, for all faults to be found.
+        let name = self.name(entry, names);
+        let role = self.role(entry);
+        let hash = self.text(entry, "password").and_then(|(at, phc)| {
+            let parsed = StoredHash::parse(phc);
+            parsed
+                .map_err(|fault| self.fault(Some(at), format!("{}: password {fault}", entry.label)))
+                .ok()
+        });
+        if let Some((at, _)) = name.as_ref().filter(|(_, name)| name.contains(':')) {
+            self.fault(
+                Some(*at),
+                format!("{}: a name with a colon cannot be sent by a client", entry.label),
+            );
+        }
+        Some(AccountEntry {
+            name: name?.1,
+            role: role?,
+            hash: hash?,
+        })
+    }
+
+    fn tokens(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<TokenEntry> {
+        let (mut names, mut digests) = (HashSet::new(), HashSet::new());
+        let entries = self.entries("token", value);
+        entries
+            .iter()
+            .filter_map(|entry| self.token(entry, &mut names, &mut digests))
+            .collect()
+    }
+
+    fn token(
+        &mut self,
+        entry: &Entry<'_>,
+        names: &mut HashSet<String>,
+        digests: &mut HashSet<[u8; 32]>,
+    ) -> Option<TokenEntry> {
+        self.refuse_unknown(entry, &["name", "sha256", "role", "expires"]);
+        let name = self.name(entry, names);
+        let role = self.role(entry);
+        let expires = self.expires(entry);
+        let (at, hex) = self.text(entry, "sha256")?;
+        let Some(sha256) = digest_of_hex(hex) else {
+            self.fault(
+                Some(at),
+                format!("{}: sha256 is not 64 hexadecimal digits", entry.label),
+            );
+            return None;
+        };
+        if !digests.insert(sha256) {
+            self.fault(Some(at), format!("{}: another token has this sha256", entry.label));
+        }
+        Some(TokenEntry {
+            name: name?.1,
+            role: role?,
+            sha256,
+            expires,
+        })
+    }
+
+    fn refuse_unknown(&mut self, entry: &Entry<'_>, known: &[&str]) {
+        for key in entry
+            .fields
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+        {
+            let text = format!(
+                "{}: unknown key {:?}, expected {}",
+                entry.label,
+                key.get_ref(),
+                known.join(", ")
+            );
+            self.fault(Some(key.span().start), text);
+        }
+    }
+
+    /// A field that must be there and be a string: where it stands and what it says.
+    fn text<'e>(&mut self, entry: &Entry<'e>, key: &str) -> Option<(usize, &'e str)> {
+        let Some(value) = entry.fields.get(key) else {
+            self.fault(Some(entry.at), format!("{}: {key} is missing", entry.label));
+            return None;
+        };
+        let at = value.span().start;
+        let text = value.get_ref().as_str();
+        if text.is_none() {
+            self.fault(Some(at), format!("{}: {key} is not a string", entry.label));
+        }
+        text.map(|text| (at, text))
+    }
+
+    /// The name, which must be unlike those of `names` and joins them.
+    fn name(&mut self, entry: &Entry<'_>, names: &mut HashSet<String>) -> Option<(usize, String)> {
+        let (at, name) = self.text(entry, "name")?;
+        if name.trim().is_empty() {
+            self.fault(Some(at), format!("{}: name is blank", entry.label));
+            return None;
+        }
+        if !names.insert(fold(name)) {
+            self.fault(
+                Some(at),
+                format!("{}: this name is there already (its case does not matter)", entry.label),
+            );
+        }
+        Some((at, name.to_owned()))
+    }
+
+    fn role(&mut self, entry: &Entry<'_>) -> Option<Role> {
+        let (at, role) = self.text(entry, "role")?;
+        role.parse()
+            .map_err(|error| self.fault(Some(at), format!("{}: {error}", entry.label)))
+            .ok()
+    }
+
+    fn expires(&mut self, entry: &Entry<'_>) -> Option<Timestamp> {
+        let value = entry.fields.get("expires")?;
+        let expires = match value.get_ref() {
+            DeValue::String(text) => end_of(text),
+            // TOML has dates of its own, and who leaves the quotes out means the same.
+            DeValue::Datetime(date) => end_of(&date.to_string()),
+            _ => None,
+        };
+        if expires.is_none() {
+            let text = "expires is neither a date (2027-01-31) nor an instant with its zone (2027-01-31T12:00:00Z)";
+            self.fault(Some(value.span().start), format!("{}: {text}", entry.label));
+        }
+        expires
+    }
+}
+
+/// The first instant after `text`: after the whole day in UTC if it is a date.
+fn end_of(text: &str) -> Option<Timestamp> {
+    let is_date = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    if !is_date {
+        return text.parse().ok();
+    }
+    let next_day = text.parse::<Date>().ok()?.tomorrow().ok()?;
+    Some(next_day.to_zoned(TimeZone::UTC).ok()?.timestamp())
+}
+
+fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {
+    let nibbles = hex
+        .chars()
+        .map(|digit| digit.to_digit(16))
+        .collect::<Option<Vec<u32>>>()?;
+    let bytes = nibbles.chunks(2).map(|pair| match pair {
+        [high, low] => u8::try_from(high * 16 + low).ok(),
+        _ => None,
+    });
+    bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
+}

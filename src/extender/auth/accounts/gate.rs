@@ -1,0 +1,282 @@
+//! Verifying passwords without letting anybody burn the processor or lock anybody else out.
+//!
+//! A credential (name and password together) is in one of three states. *Remembered*: verified a short while ago, taken
+//! at once. *Proven*: verified earlier in this process; it is verified again, in a lane of its own and past the limiter,
+//! so that a flood of guesses cannot block who has the right password. *Never seen*: the limiter of this account and
+//! address decides, and what it lets through queues in the other lane.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use moka::policy::EvictionPolicy;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::Sha256;
+use tokio::sync::Semaphore;
+
+use super::book::Book;
+use super::hash::{self, StoredHash};
+use super::{Refused, Verified};
+
+/// The bounds of verification.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a verified credential is taken without verifying it again.
+    pub remembered: Duration,
+    /// How many never-verified credentials one account and address may try at once.
+    pub burst: NonZeroU32,
+    /// How long until one more may be tried.
+    pub refill: Duration,
+    /// How many verifications may wait, in each lane, before others are refused as busy.
+    pub waiting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            remembered: Duration::from_secs(300),
+            burst: NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN),
+            refill: Duration::from_secs(6),
+            waiting: 32,
+        }
+    }
+}
+
+/// Only right credentials get into the memories, and an account has one, so this is never reached by an honest file.
+const MAX_REMEMBERED: u64 = 65_536;
+/// Each entry costs whoever causes it a hash first, so a flood cannot fill this within an entry's life.
+const MAX_PAIRS: u64 = 65_536;
+/// A day: beyond what anybody means, and far below the thousand years at which moka panics.
+const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
+/// How often a caller joins somebody else's verification that was then refused for that one's address.
+const MAX_JOINS: usize = 8;
+
+/// A keyed digest; equal ones are equal inputs, and a dump of memory gives nothing to guess passwords against offline.
+type Digest = [u8; 32];
+
+pub(super) struct Gate {
+    keyed: Hmac<Sha256>,
+    remembered: moka::future::Cache<Digest, Verified>,
+    proven: moka::sync::Cache<Digest, ()>,
+    pairs: moka::sync::Cache<(Digest, IpAddr), Arc<DefaultDirectRateLimiter>>,
+    quota: Quota,
+    never_seen: Lane,
+    proven_before: Lane,
+    waiting: usize,
+    hash_runs: AtomicU64,
+    last_hash_ms: AtomicU64,
+}
+
+/// One verification at a time, and a bounded queue before it.
+struct Lane {
+    queue: Arc<Semaphore>,
+    permit: Arc<Semaphore>,
+}
+
+impl Lane {
+    fn new(waiting: usize) -> Self {
+        let places = waiting.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            queue: Arc::new(Semaphore::new(places)),
+            permit: Arc::new(Semaphore::new(1)),
+        }
+    }
+}
+
+impl Gate {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let key: [u8; 32] = hash::random().expect("the operating system has random bytes");
+        let refill = limits.refill.max(Duration::from_millis(1));
+        let quota = Quota::with_period(refill)
+            .unwrap_or(Quota::per_second(limits.burst))
+            .allow_burst(limits.burst);
+        // After this long unused a limiter is full again: forgetting it changes nothing.
+        let full_again = refill.saturating_mul(limits.burst.get()).min(LONGEST_LIFE);
+        Self {
+            keyed: Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"),
+            remembered: moka::future::Cache::builder()
+                .max_capacity(MAX_REMEMBERED)
+                .time_to_live(limits.remembered.min(LONGEST_LIFE))
+                .build(),
+            proven: moka::sync::Cache::new(MAX_REMEMBERED),
+            // Least recently used, not moka's usual policy: that one may turn a newcomer away, and a limiter that is
+            // not kept limits nothing.
+            pairs: moka::sync::Cache::builder()
+                .max_capacity(MAX_PAIRS)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_idle(full_again)
+                .build(),
+            quota,
+            never_seen: Lane::new(limits.waiting),
+            proven_before: Lane::new(limits.waiting),
+            waiting: limits.waiting,
+            hash_runs: AtomicU64::new(0),
+            last_hash_ms: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn hash_runs(&self) -> u64 {
+        self.hash_runs.load(Ordering::Relaxed)
+    }
+
+    /// Verifies `folded` (an account's name as it is compared) and its password.
+    pub(super) async fn verify(
+        gate: &Arc<Self>,
+        book: &Arc<Book>,
+        folded: &str,
+        password: &str,
+        peer: IpAddr,
+    ) -> Result<Verified, Refused> {
+        let credential = gate.digest(&["basic", folded, password]);
+        if let Some(verified) = gate.remembered.get(&credential).await {
+            return Ok(verified);
+        }
+        let pair = (gate.digest(&["account", folded]), network(peer));
+        for _ in 0..MAX_JOINS {
+            let began = Arc::new(AtomicBool::new(false));
+            let attempt = Attempt {
+                gate: Arc::clone(gate),
+                book: Arc::clone(book),
+                folded: folded.to_owned(),
+                password: password.into(),
+                credential,
+                pair,
+                began: Arc::clone(&began),
+            };
+            // A task of its own: a caller who hangs up drops its future, and a verification cut short would be paid
+            // for and lost, again and again, by a client whose patience is shorter than the queue.
+            let memory = gate.remembered.clone();
+            let joined = tokio::spawn(async move { memory.try_get_with(credential, attempt.run()).await }).await;
+            match joined {
+                Ok(Ok(verified)) => return Ok(verified),
+                // Equal credentials share one verification; a lock-out belongs to the address of who began it, and
+                // the others must not suffer for it.
+                Ok(Err(refused)) if *refused == Refused::LockedOut && !began.load(Ordering::Relaxed) => {}
+                Ok(Err(refused)) => return Err(Refused::clone(&refused)),
+                Err(_) => return Err(gate.busy()),
+            }
+        }
+        Err(gate.busy())
+    }
+
+    fn digest(&self, parts: &[&str]) -> Digest {
+        let mut mac = self.keyed.clone();
+        for part in parts {
+            // With its length before it, or ("a", "bc") and ("ab", "c") would be one credential.
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    fn busy(&self) -> Refused {
+        let queue = Duration::from_millis(self.last_hash_ms.load(Ordering::Relaxed))
+            .saturating_mul(u32::try_from(self.waiting).unwrap_or(u32::MAX));
+        Refused::Busy {
+            retry_after: queue.clamp(Duration::from_secs(1), Duration::from_secs(60)),
+        }
+    }
+
+    /// Whether this account may be tried from this network once more; asking counts.
+    fn admits(&self, pair: (Digest, IpAddr)) -> bool {
+        self.pairs
+            .get_with(pair, || Arc::new(RateLimiter::direct(self.quota)))
+            .check()
+            .is_ok()
+    }
+}
+
+/// One verification, on behalf of everybody who sent this credential meanwhile.
+struct Attempt {
+    gate: Arc<Gate>,
+    book: Arc<Book>,
+    folded: String,
+    password: SecretString,
+    credential: Digest,
+    pair: (Digest, IpAddr),
+    began: Arc<AtomicBool>,
+}
+
+impl Attempt {
+    async fn run(self) -> Result<Verified, Refused> {
+        let Self {
+            gate,
+            book,
+            folded,
+            password,
+            credential,
+            pair,
+            began,
+        } = self;
+        began.store(true, Ordering::Relaxed);
+        let proven = gate.proven.contains_key(&credential);
+        let lane = if proven { &gate.proven_before } else { &gate.never_seen };
+        // The queue before the limiter: who is sent away as busy has not used up a try.
+        let Ok(place) = Arc::clone(&lane.queue).try_acquire_owned() else {
+            return Err(gate.busy());
+        };
+        if !proven && !gate.admits(pair) {
+            return Err(Refused::LockedOut);
+        }
+        let Ok(permit) = Arc::clone(&lane.permit).acquire_owned().await else {
+            return Err(gate.busy());
+        };
+        drop(place);
+
+        let (account, hash) = match book.account(&folded) {
+            Some((verified, hash)) => (Some(verified), hash),
+            None => (None, book.decoy()),
+        };
+        gate.hash_runs.fetch_add(1, Ordering::Relaxed);
+        // The permit goes with the work: if it stayed here, whoever ends this task would let the next hash start while
+        // this one still runs.
+        let started = Instant::now();
+        let verifying = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            verify_blocking(&hash, &password)
+        });
+        let Ok(matches) = verifying.await else {
+            return Err(gate.busy());
+        };
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        gate.last_hash_ms.store(took_ms, Ordering::Relaxed);
+        match account {
+            Some(verified) if matches => {
+                gate.proven.insert(credential, ());
+                Ok(verified)
+            }
+            _ => Err(Refused::WrongPassword),
+        }
+    }
+}
+
+fn verify_blocking(hash: &StoredHash, password: &SecretString) -> bool {
+    hash.matches(password.expose_secret())
+}
+
+/// What counts as one address: an IPv4 address, or the /64 an IPv6 host can pick its addresses from at will.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+impl Gate {
+    /// Forgets the short memory of one credential, as time would.
+    pub(super) async fn forget(&self, folded: &str, password: &str) {
+        self.remembered
+            .invalidate(&self.digest(&["basic", folded, password]))
+            .await;
+    }
+
+    /// The lane of never-seen credentials: its permit and its queue.
+    pub(super) fn never_seen(&self) -> (Arc<Semaphore>, Arc<Semaphore>) {
+        (Arc::clone(&self.never_seen.permit), Arc::clone(&self.never_seen.queue))
+    }
+}

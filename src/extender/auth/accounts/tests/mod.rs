@@ -1,0 +1,389 @@
+//! Cheap hashes (8 KiB, one pass) and a limiter that refills once an hour: nothing here depends on how fast it runs.
+
+mod file;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use argon2::password_hash::PasswordHasher as _;
+use argon2::{Algorithm, Argon2, Params, Version};
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+
+use super::*;
+
+fn cheap_hash(password: &str) -> String {
+    let params = Params::new(8, 1, 1, Some(32)).unwrap();
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon2.hash_password(password.as_bytes()).unwrap().to_string()
+}
+
+fn account(name: &str, password: &str, role: &str) -> String {
+    format!(
+        "[[account]]\nname = {name:?}\npassword = \"{}\"\nrole = \"{role}\"\n",
+        cheap_hash(password)
+    )
+}
+
+fn limits() -> Limits {
+    let burst = NonZeroU32::new(3).unwrap();
+    Limits {
+        remembered: Duration::from_secs(300),
+        burst,
+        refill: Duration::from_secs(3600),
+        waiting: 32,
+    }
+}
+
+fn two_accounts() -> Accounts {
+    let text = account("Svc-Sync", "right", "administrator") + &account("zoë", "other", "reader");
+    Accounts::parse(&text).unwrap().with_limits(&limits())
+}
+
+fn peer(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_right_password_is_verified_under_the_name_of_the_file() {
+    let accounts = two_accounts();
+    let verified = accounts.basic("svc-SYNC", "right", peer("10.0.0.1")).await.unwrap();
+    assert_eq!(
+        verified,
+        Verified {
+            name: "Svc-Sync".to_owned(),
+            role: Role::Administrator
+        }
+    );
+    let decomposed = accounts.basic("ZOE\u{308}", "other", peer("10.0.0.1")).await.unwrap();
+    assert_eq!(
+        decomposed,
+        Verified {
+            name: "zoë".to_owned(),
+            role: Role::Reader
+        }
+    );
+}
+
+#[tokio::test]
+async fn wrong_and_unknown_are_told_alike_and_cost_alike() {
+    let accounts = two_accounts();
+    let wrong = accounts.basic("svc-sync", "wrong", peer("10.0.0.1")).await;
+    assert_eq!((wrong, accounts.hash_runs()), (Err(Refused::WrongPassword), 1));
+    let unknown = accounts.basic("nobody", "right", peer("10.0.0.1")).await;
+    assert_eq!((unknown, accounts.hash_runs()), (Err(Refused::WrongPassword), 2));
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_locked_out_as_a_known_one_is() {
+    let accounts = two_accounts();
+    for name in ["svc-sync", "nobody"] {
+        for attempt in 0..5 {
+            let refused = accounts
+                .basic(name, &format!("guess {attempt}"), peer("10.0.0.1"))
+                .await;
+            let expected = if attempt < 3 {
+                Refused::WrongPassword
+            } else {
+                Refused::LockedOut
+            };
+            assert_eq!(refused, Err(expected), "{name}, attempt {attempt}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_and_password_do_not_run_into_each_other() {
+    let accounts = two_accounts();
+    accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
+    assert_eq!(
+        accounts.basic("svc-syncr", "ight", peer("10.0.0.1")).await,
+        Err(Refused::WrongPassword)
+    );
+}
+
+#[tokio::test]
+async fn too_long_a_password_is_refused_without_a_hash() {
+    let accounts = two_accounts();
+    let refused = accounts.basic("svc-sync", &"x".repeat(1025), peer("10.0.0.1")).await;
+    assert_eq!((refused, accounts.hash_runs()), (Err(Refused::WrongPassword), 0));
+    let refused = accounts.basic("svc-sync", &"x".repeat(1024), peer("10.0.0.1")).await;
+    assert_eq!((refused, accounts.hash_runs()), (Err(Refused::WrongPassword), 1));
+}
+
+#[tokio::test]
+async fn a_verified_credential_is_remembered() {
+    let accounts = two_accounts();
+    for _ in 0..20 {
+        accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
+    }
+    assert_eq!(accounts.hash_runs(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_one_is_not_remembered() {
+    let accounts = two_accounts();
+    for _ in 0..2 {
+        accounts.basic("svc-sync", "wrong", peer("10.0.0.1")).await.unwrap_err();
+    }
+    assert_eq!(accounts.hash_runs(), 2);
+}
+
+#[tokio::test]
+async fn the_memory_of_a_verified_credential_ends() {
+    let accounts = two_accounts().with_limits(&Limits {
+        remembered: Duration::from_nanos(1),
+        ..limits()
+    });
+    for _ in 0..9 {
+        accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
+    }
+    assert!(accounts.hash_runs() > 1, "verified again after its time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_credential_asked_for_by_many_is_verified_once() {
+    let accounts = two_accounts();
+    let (permit, _) = accounts.gate.never_seen();
+    let held = permit.acquire_owned().await.unwrap();
+    let callers: Vec<_> = (0..40)
+        .map(|host| {
+            let accounts = accounts.clone();
+            tokio::spawn(async move {
+                accounts
+                    .basic("svc-sync", "right", peer(&format!("10.0.0.{host}")))
+                    .await
+            })
+        })
+        .collect();
+    drop(held);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(accounts.hash_runs(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_does_not_stop_the_verification() {
+    let accounts = two_accounts();
+    let (permit, queue) = accounts.gate.never_seen();
+    let held = permit.acquire_owned().await.unwrap();
+    let impatient = {
+        let accounts = accounts.clone();
+        tokio::spawn(async move { accounts.basic("svc-sync", "right", peer("10.0.0.1")).await })
+    };
+    while queue.available_permits() == 32 {
+        tokio::task::yield_now().await;
+    }
+    impatient.abort();
+    assert!(impatient.await.unwrap_err().is_cancelled());
+    assert_eq!(
+        queue.available_permits(),
+        31,
+        "the verification still waits for its turn"
+    );
+    drop(held);
+    accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
+    assert_eq!(accounts.hash_runs(), 1);
+}
+
+#[tokio::test]
+async fn failures_lock_out_one_account_from_one_address_only() {
+    let accounts = two_accounts();
+    for guess in ["a", "b", "c"] {
+        assert_eq!(
+            accounts.basic("svc-sync", guess, peer("10.0.0.1")).await,
+            Err(Refused::WrongPassword)
+        );
+    }
+    let runs = accounts.hash_runs();
+    for guess in ["d", "right"] {
+        assert_eq!(
+            accounts.basic("svc-sync", guess, peer("10.0.0.1")).await,
+            Err(Refused::LockedOut)
+        );
+        assert_eq!(
+            accounts.basic("svc-sync", guess, peer("::ffff:10.0.0.1")).await,
+            Err(Refused::LockedOut)
+        );
+    }
+    assert_eq!(accounts.hash_runs(), runs, "a locked-out pair costs no hash");
+    assert!(
+        accounts.basic("zoë", "other", peer("10.0.0.1")).await.is_ok(),
+        "another account, same address"
+    );
+    assert!(
+        accounts.basic("svc-sync", "right", peer("10.0.0.2")).await.is_ok(),
+        "same account, another address"
+    );
+}
+
+#[tokio::test]
+async fn an_ipv6_host_cannot_escape_by_changing_the_half_it_chooses() {
+    let accounts = two_accounts();
+    for host in 1..=3 {
+        let refused = accounts
+            .basic("svc-sync", &format!("{host}"), peer(&format!("2001:db8::{host}")))
+            .await;
+        assert_eq!(refused, Err(Refused::WrongPassword));
+    }
+    assert_eq!(
+        accounts.basic("svc-sync", "x", peer("2001:db8::ffff:4")).await,
+        Err(Refused::LockedOut)
+    );
+    assert_eq!(
+        accounts.basic("svc-sync", "x", peer("2001:db8:0:1::4")).await,
+        Err(Refused::WrongPassword)
+    );
+}
+
+#[tokio::test]
+async fn a_verified_credential_survives_a_flood_of_guesses_from_its_own_address() {
+    let accounts = two_accounts();
+    accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
+    for guess in 0..20 {
+        accounts
+            .basic("svc-sync", &format!("guess {guess}"), peer("10.0.0.1"))
+            .await
+            .unwrap_err();
+    }
+    accounts.gate.forget("svc-sync", "right").await;
+    let runs = accounts.hash_runs();
+    accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
+    assert_eq!(accounts.hash_runs(), runs + 1, "verified anew, not merely believed");
+    assert_eq!(
+        accounts.basic("svc-sync", "again", peer("10.0.0.1")).await,
+        Err(Refused::LockedOut)
+    );
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_strangers_and_not_the_proven() {
+    let accounts = two_accounts().with_limits(&Limits { waiting: 1, ..limits() });
+    accounts.basic("zoë", "other", peer("10.0.0.1")).await.unwrap();
+    accounts.gate.forget("zoë", "other").await;
+
+    let (permit, queue) = accounts.gate.never_seen();
+    let held = permit.acquire_owned().await.unwrap();
+    let waiting = {
+        let accounts = accounts.clone();
+        tokio::spawn(async move { accounts.basic("svc-sync", "right", peer("10.0.0.2")).await })
+    };
+    while queue.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    // More often than the burst: who is sent away as busy has not used up a try.
+    for _ in 0..5 {
+        let refused = accounts.basic("svc-sync", "guess", peer("10.0.0.3")).await.unwrap_err();
+        let Refused::Busy { retry_after } = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(retry_after >= Duration::from_secs(1));
+    }
+    accounts.basic("zoë", "other", peer("10.0.0.1")).await.unwrap();
+    drop(held);
+    waiting.await.unwrap().unwrap();
+    assert_eq!(
+        accounts.basic("svc-sync", "guess", peer("10.0.0.3")).await,
+        Err(Refused::WrongPassword)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lock_out_does_not_spread_to_who_joined_the_attempt() {
+    let accounts = two_accounts();
+    for guess in ["a", "b", "c"] {
+        accounts.basic("svc-sync", guess, peer("10.0.0.1")).await.unwrap_err();
+    }
+    // Which of the two begins is chance, hence the rounds: each has a fresh address to join from.
+    for round in 0..300 {
+        let ask = |from: String| {
+            let accounts = accounts.clone();
+            tokio::spawn(async move { accounts.basic("svc-sync", &format!("guess {round}"), peer(&from)).await })
+        };
+        let (locked_out, fresh) = (
+            ask("10.0.0.1".to_owned()),
+            ask(format!("10.1.{}.{}", round / 200, round % 200)),
+        );
+        locked_out.await.unwrap().unwrap_err();
+        assert_eq!(fresh.await.unwrap(), Err(Refused::WrongPassword), "round {round}");
+    }
+}
+
+#[test]
+fn a_token_is_known_until_it_expires() {
+    let token = new_token().unwrap();
+    let secret = token.secret.expose_secret();
+    assert!(secret.starts_with("xft_") && secret.len() == 47);
+    let with = |expires: &str| {
+        let text = format!(
+            "[[token]]\nname = \"ci\"\nsha256 = \"{}\"\nrole = \"reader\"\n{expires}",
+            token.sha256
+        );
+        Accounts::parse(&text).unwrap()
+    };
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let verified = Ok(Verified {
+        name: "ci".to_owned(),
+        role: Role::Reader,
+    });
+
+    assert_eq!(with("").bearer(secret), verified);
+    assert_eq!(with("").bearer("xft_other"), Err(Refused::UnknownToken));
+    assert_eq!(
+        with("").bearer(&token.sha256),
+        Err(Refused::UnknownToken),
+        "the digest is no secret"
+    );
+    for day in ["expires = \"2027-01-31\"", "expires = 2027-01-31"] {
+        assert_eq!(with(day).bearer_at(secret, at("2027-01-31T23:59:59.999Z")), verified);
+        assert_eq!(
+            with(day).bearer_at(secret, at("2027-02-01T00:00:00Z")),
+            Err(Refused::UnknownToken)
+        );
+    }
+    let instant = with("expires = \"2027-01-31T12:00:00+02:00\"");
+    assert_eq!(instant.bearer_at(secret, at("2027-01-31T09:59:59Z")), verified);
+    assert_eq!(
+        instant.bearer_at(secret, at("2027-01-31T10:00:00Z")),
+        Err(Refused::UnknownToken)
+    );
+    assert_eq!(with("expires = 2001-01-01").bearer(secret), Err(Refused::UnknownToken));
+}
+
+#[tokio::test]
+async fn a_hash_made_here_verifies_here() {
+    let text = format!(
+        "[[account]]\nname = \"a\"\npassword = \"{}\"\nrole = \"reader\"\n",
+        hash_password("pâss").unwrap()
+    );
+    assert!(text.contains("$argon2id$v=19$m=19456,t=2,p=1$"));
+    let accounts = Accounts::parse(&text).unwrap();
+    assert!(accounts.basic("a", "pâss", peer("10.0.0.1")).await.is_ok());
+    assert!(accounts.basic("a", "pass", peer("10.0.0.1")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_file_without_accounts_is_good_and_knows_nobody() {
+    let accounts = Accounts::parse("").unwrap();
+    assert_eq!(
+        accounts.basic("a", "b", peer("10.0.0.1")).await,
+        Err(Refused::WrongPassword)
+    );
+}
+
+#[tokio::test]
+async fn no_secret_is_in_what_debug_or_display_write() {
+    let token = new_token().unwrap();
+    let accounts = two_accounts();
+    let refused = accounts
+        .basic("svc-sync", "sesame", peer("10.0.0.1"))
+        .await
+        .unwrap_err();
+    let (_, hash) = accounts.book.account("svc-sync").unwrap();
+    let written = format!("{accounts:?} {token:?} {refused:?} {refused} {hash:?}");
+    for secret in [token.secret.expose_secret(), "sesame", "right", "argon2id$"] {
+        assert!(!written.contains(secret), "{written}");
+    }
+}

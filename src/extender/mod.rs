@@ -1,0 +1,4 @@
+//! INBOUND: what legacy clients call.
+
+pub mod auth;
+pub mod dates;
