@@ -166,6 +166,12 @@ impl Process {
         cut_short
     }
 
+    /// Accounts in the identity map.
+    #[must_use]
+    pub fn map_accounts(&self) -> usize {
+        self.map.len()
+    }
+
     /// Bulk operations running.
     #[must_use]
     pub fn running(&self) -> usize {

@@ -5,21 +5,18 @@
 //! so that a flood of guesses cannot block who has the right password. *Never seen*: the limiter of this account and
 //! address decides, and what it lets through queues in the other lane.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use moka::policy::EvictionPolicy;
 use secrecy::{ExposeSecret as _, SecretString};
-use sha2::Sha256;
 use tokio::sync::Semaphore;
 
+use super::super::attempts::{Attempts, Digest, LONGEST_LIFE};
 use super::book::Book;
-use super::hash::{self, StoredHash};
+use super::hash::StoredHash;
 use super::{Refused, Verified};
 
 /// The bounds of verification.
@@ -48,22 +45,13 @@ impl Default for Limits {
 
 /// Only right credentials get into the memories, and an account has one, so this is never reached by an honest file.
 const MAX_REMEMBERED: u64 = 65_536;
-/// Each entry costs whoever causes it a hash first, so a flood cannot fill this within an entry's life.
-const MAX_PAIRS: u64 = 65_536;
-/// A day: beyond what anybody means, and far below the thousand years at which moka panics.
-const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 /// How often a caller joins somebody else's verification that was then refused for that one's address.
 const MAX_JOINS: usize = 8;
 
-/// A keyed digest; equal ones are equal inputs, and a dump of memory gives nothing to guess passwords against offline.
-type Digest = [u8; 32];
-
 pub(super) struct Gate {
-    keyed: Hmac<Sha256>,
+    attempts: Attempts,
     remembered: moka::future::Cache<Digest, Verified>,
     proven: moka::sync::Cache<Digest, ()>,
-    pairs: moka::sync::Cache<(Digest, IpAddr), Arc<DefaultDirectRateLimiter>>,
-    quota: Quota,
     never_seen: Lane,
     proven_before: Lane,
     waiting: usize,
@@ -89,28 +77,13 @@ impl Lane {
 
 impl Gate {
     pub(super) fn new(limits: &Limits) -> Self {
-        let key: [u8; 32] = hash::random().expect("the operating system has random bytes");
-        let refill = limits.refill.max(Duration::from_millis(1));
-        let quota = Quota::with_period(refill)
-            .unwrap_or(Quota::per_second(limits.burst))
-            .allow_burst(limits.burst);
-        // After this long unused a limiter is full again: forgetting it changes nothing.
-        let full_again = refill.saturating_mul(limits.burst.get()).min(LONGEST_LIFE);
         Self {
-            keyed: Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"),
+            attempts: Attempts::new(limits.burst, limits.refill),
             remembered: moka::future::Cache::builder()
                 .max_capacity(MAX_REMEMBERED)
                 .time_to_live(limits.remembered.min(LONGEST_LIFE))
                 .build(),
             proven: moka::sync::Cache::new(MAX_REMEMBERED),
-            // Least recently used, not moka's usual policy: that one may turn a newcomer away, and a limiter that is
-            // not kept limits nothing.
-            pairs: moka::sync::Cache::builder()
-                .max_capacity(MAX_PAIRS)
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_idle(full_again)
-                .build(),
-            quota,
             never_seen: Lane::new(limits.waiting),
             proven_before: Lane::new(limits.waiting),
             waiting: limits.waiting,
@@ -131,11 +104,10 @@ impl Gate {
         password: &str,
         peer: IpAddr,
     ) -> Result<Verified, Refused> {
-        let credential = gate.digest(&["basic", folded, password]);
+        let credential = gate.attempts.digest(&["basic", folded, password]);
         if let Some(verified) = gate.remembered.get(&credential).await {
             return Ok(verified);
         }
-        let pair = (gate.digest(&["account", folded]), network(peer));
         for _ in 0..MAX_JOINS {
             let began = Arc::new(AtomicBool::new(false));
             let attempt = Attempt {
@@ -144,7 +116,7 @@ impl Gate {
                 folded: folded.to_owned(),
                 password: password.into(),
                 credential,
-                pair,
+                peer,
                 began: Arc::clone(&began),
             };
             // A task of its own: a caller who hangs up drops its future, and a verification cut short would be paid
@@ -163,30 +135,12 @@ impl Gate {
         Err(gate.busy())
     }
 
-    fn digest(&self, parts: &[&str]) -> Digest {
-        let mut mac = self.keyed.clone();
-        for part in parts {
-            // With its length before it, or ("a", "bc") and ("ab", "c") would be one credential.
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        mac.finalize().into_bytes().into()
-    }
-
     fn busy(&self) -> Refused {
         let queue = Duration::from_millis(self.last_hash_ms.load(Ordering::Relaxed))
             .saturating_mul(u32::try_from(self.waiting).unwrap_or(u32::MAX));
         Refused::Busy {
             retry_after: queue.clamp(Duration::from_secs(1), Duration::from_secs(60)),
         }
-    }
-
-    /// Whether this account may be tried from this network once more; asking counts.
-    fn admits(&self, pair: (Digest, IpAddr)) -> bool {
-        self.pairs
-            .get_with(pair, || Arc::new(RateLimiter::direct(self.quota)))
-            .check()
-            .is_ok()
     }
 }
 
@@ -197,7 +151,7 @@ struct Attempt {
     folded: String,
     password: SecretString,
     credential: Digest,
-    pair: (Digest, IpAddr),
+    peer: IpAddr,
     began: Arc<AtomicBool>,
 }
 
@@ -209,7 +163,7 @@ impl Attempt {
             folded,
             password,
             credential,
-            pair,
+            peer,
             began,
         } = self;
         began.store(true, Ordering::Relaxed);
@@ -219,7 +173,7 @@ impl Attempt {
         let Ok(place) = Arc::clone(&lane.queue).try_acquire_owned() else {
             return Err(gate.busy());
         };
-        if !proven && !gate.admits(pair) {
+        if !proven && !gate.attempts.admits(&folded, peer) {
             return Err(Refused::LockedOut);
         }
         let Ok(permit) = Arc::clone(&lane.permit).acquire_owned().await else {
@@ -258,20 +212,12 @@ fn verify_blocking(hash: &StoredHash, password: &SecretString) -> bool {
     hash.matches(password.expose_secret())
 }
 
-/// What counts as one address: an IPv4 address, or the /64 an IPv6 host can pick its addresses from at will.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 impl Gate {
     /// Forgets the short memory of one credential, as time would.
     pub(super) async fn forget(&self, folded: &str, password: &str) {
         self.remembered
-            .invalidate(&self.digest(&["basic", folded, password]))
+            .invalidate(&self.attempts.digest(&["basic", folded, password]))
             .await;
     }
 

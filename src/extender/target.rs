@@ -1,0 +1,116 @@
+//! What a request's path means. Pure.
+
+use percent_encoding::percent_decode_str;
+
+/// A path below the API's base, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The call's name in the path.
+    pub call: String,
+    /// The segment behind it, where there is one.
+    pub group: Option<String>,
+}
+
+/// Finds the call in a raw path, below any of the `prefixes`. `None`: no such resource, or an escape that is none.
+#[must_use]
+pub fn parse(raw: &str, prefixes: &[String]) -> Option<Target> {
+    // Quirk: repeated slashes count as one (docs/compatibility.md, "Paths"): scripts glue a base URL that ends in a
+    // slash to a path that begins with one. One trailing slash goes the same way.
+    let segments: Vec<&str> = raw.split('/').filter(|segment| !segment.is_empty()).collect();
+    let decoded: Vec<String> = segments.into_iter().map(decode).collect::<Option<_>>()?;
+    let decoded: Vec<&str> = decoded.iter().map(String::as_str).collect();
+    prefixes.iter().find_map(|prefix| {
+        let mut rest = decoded.as_slice();
+        for wanted in prefix.split('/').filter(|segment| !segment.is_empty()) {
+            let (first, others) = rest.split_first()?;
+            if *first != wanted {
+                return None;
+            }
+            rest = others;
+        }
+        match rest {
+            // Quirk: `latest` stands for the version (docs/compatibility.md, "Paths"): the REST module's own alias.
+            ["rest", "extender", "1.0" | "latest", "group", call, group @ ..] if group.len() <= 1 => Some(Target {
+                call: (*call).to_owned(),
+                group: group.first().map(|group| (*group).to_owned()),
+            }),
+            _ => None,
+        }
+    })
+}
+
+/// One segment: the matrix parameter cut off, then percent-decoded once, as UTF-8. A `+` is a plus, `%2F` a slash.
+fn decode(segment: &str) -> Option<String> {
+    // Quirk: everything from `;` on is cut (docs/compatibility.md, "Paths"): matrix parameters such as `;jsessionid=`.
+    let text = segment.split(';').next().unwrap_or_default();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+            if !(hex(bytes.next()) && hex(bytes.next())) {
+                return None;
+            }
+        }
+    }
+    percent_decode_str(text)
+        .decode_utf8()
+        .ok()
+        .map(std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(raw: &str) -> Option<(String, Option<String>)> {
+        let prefixes = ["", "/confluence", "/a/b"].map(str::to_owned);
+        parse(raw, &prefixes).map(|target| (target.call, target.group))
+    }
+
+    #[test]
+    fn every_spelling_of_a_path_leads_to_its_call() {
+        let group = |name: &str| Some(("getUsers".to_owned(), Some(name.to_owned())));
+        for (raw, expected) in [
+            ("/rest/extender/1.0/group/getUsers/dev", group("dev")),
+            ("//rest//extender/latest/group/getUsers/dev/", group("dev")),
+            ("/confluence/rest/extender/1.0/group/getUsers/dev", group("dev")),
+            ("/a/b/rest/extender/1.0/group/getUsers/dev", group("dev")),
+            ("/rest/extender/1%2E0/group/getUsers/a%20b+c%2Fd", group("a b+c/d")),
+            ("/rest/extender/1.0/group/getUsers/dev;jsessionid=1", group("dev")),
+            ("/rest/extender/1.0/group/getUsers/a%3Bb", group("a;b")),
+            ("/rest/extender/1.0/group/getUsers/%25%32%30", group("%20")),
+            ("/rest/extender/1.0/group/getUsers/Z%C3%BCrich", group("Zürich")),
+            (
+                "/rest/extender/1.0/group/getGroups",
+                Some(("getGroups".to_owned(), None)),
+            ),
+            ("/rest/extender/1.0/group/getUsers/100%", None),
+            ("/rest/extender/1.0/group/getUsers/%zz", None),
+            ("/rest/extender/1.0/group/getUsers/%+1", None),
+            ("/rest/extender/1.0/group/getUsers/caf%E9", None),
+            ("/rest/extender/2.0/group/getGroups", None),
+            ("/rest/extender/1.0/group/getUsers/a/b", None),
+            ("/other/rest/extender/1.0/group/getGroups", None),
+            ("/a/rest/extender/1.0/group/getGroups", None),
+            ("*", None),
+            ("", None),
+        ] {
+            assert_eq!(read(raw), expected, "{raw}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_that_was_encoded_comes_back(name in "[^/;]{1,40}") {
+            let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC);
+            let read = read(&format!("/rest/extender/1.0/group/getUsers/{encoded}"));
+            prop_assert_eq!(read, Some(("getUsers".to_owned(), Some(name))));
+        }
+
+        #[test]
+        fn no_path_panics(raw in ".*") {
+            let _ = read(&raw);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The running program: puts the parts together, serves until it is told to stop, and stops without losing anything.
+
+mod accept;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret as _;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::audit::Audit;
+use crate::cloud::{Client, Confluence, Credential};
+use crate::directory::identity::{self, Map};
+use crate::directory::{Directory, Process};
+use crate::extender::Extender;
+use crate::extender::auth::{Accounts, Door, Passthrough};
+use crate::metrics::Metrics;
+use crate::settings::{Faults, Mode, Settings, seconds};
+
+/// How long answers may take to be written once the operations behind them were cut short.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A facade, ready to serve.
+pub struct Server {
+    settings: Arc<Settings>,
+    process: Arc<Process>,
+    extender: Arc<Extender>,
+    admin: Arc<Admin>,
+    tls: Option<TlsAcceptor>,
+}
+
+/// How a server is told to stop: once to finish what runs, twice to cut it short.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    begin: CancellationToken,
+    hurry: CancellationToken,
+}
+
+impl Stop {
+    /// Nobody has said stop.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says stop, or for the second time: now.
+    pub fn say(&self) {
+        if self.begin.is_cancelled() {
+            self.hurry.cancel();
+        }
+        self.begin.cancel();
+    }
+
+    /// Says stop at SIGTERM and SIGINT.
+    pub fn at_signals(&self) {
+        let stop = self.clone();
+        tokio::spawn(async move {
+            loop {
+                next_signal().await;
+                stop.say();
+            }
+        });
+    }
+
+    /// Waits until somebody said stop.
+    pub async fn said(&self) {
+        self.begin.cancelled().await;
+    }
+}
+
+#[cfg(unix)]
+async fn next_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without handlers the signals end the process as they always do.
+        _ => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn next_signal() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Reads the identity map that is set; none is an empty one.
+///
+/// # Errors
+/// All faults of the file.
+pub fn load_map(settings: &Settings) -> Result<Map, Faults> {
+    match &settings.identity.map_file {
+        Some(path) => identity::read(path).map(Map::new).map_err(|faults| Faults(faults.0)),
+        None => Ok(Map::default()),
+    }
+}
+
+/// Reads the accounts that are set, in mode `accounts`.
+///
+/// # Errors
+/// All faults of the file.
+pub fn load_accounts(settings: &Settings) -> Result<Option<Accounts>, Faults> {
+    let Some(path) = settings
+        .inbound
+        .accounts_file
+        .as_ref()
+        .filter(|_| settings.inbound.mode == Mode::Accounts)
+    else {
+        return Ok(None);
+    };
+    let (accounts, warnings) = Accounts::load(path).map_err(|faults| Faults(vec![faults.to_string()]))?;
+    for warning in warnings {
+        tracing::warn!(%warning, "inbound.accounts_file");
+    }
+    let remembered = seconds(settings.inbound.verified_ttl_s);
+    Ok(Some(accounts.with_limits(&crate::extender::auth::accounts::Limits {
+        remembered,
+        ..Default::default()
+    })))
+}
+
+/// The client and, where one is configured, the credential with which Cloud is called.
+///
+/// # Errors
+/// What is wrong with the address or the certificates.
+pub fn cloud(settings: &Settings, metrics: &Metrics) -> Result<(Arc<Client>, Credential), Faults> {
+    let client = Client::new(&settings.cloud, metrics.clone()).map_err(|fault| Faults(vec![fault]))?;
+    let email = &settings.cloud.email;
+    let name = format!("cloud.api_token of {email}");
+    Ok((
+        Arc::new(client),
+        Credential::basic(email, settings.cloud.api_token.expose_secret(), name),
+    ))
+}
+
+impl Server {
+    /// Puts the parts together: validates the settings, reads the files they name, opens the audit. Calls nobody.
+    ///
+    /// # Errors
+    /// Everything that is at fault, as far as it can be told at once.
+    pub fn new(settings: Settings) -> Result<Self, Faults> {
+        let mut faults = Vec::new();
+        let mut gather = |fault: Faults| faults.extend(fault.0);
+        if let Err(fault) = settings.validate() {
+            gather(fault);
+        }
+        let map = load_map(&settings).map_err(&mut gather).ok();
+        let accounts = load_accounts(&settings).map_err(&mut gather).ok();
+        let (Some(map), Some(accounts)) = (map, accounts) else {
+            return Err(Faults(faults));
+        };
+        if !faults.is_empty() {
+            return Err(Faults(faults));
+        }
+        let one = |fault: String| Faults(vec![fault]);
+        let settings = Arc::new(settings);
+        let metrics = Metrics::new();
+        let tls = match (&settings.inbound.tls_cert_file, &settings.inbound.tls_key_file) {
+            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key).map_err(one)?),
+            _ => None,
+        };
+        let audit = Audit::open(&settings.state_dir, metrics.clone())
+            .map_err(|e| one(format!("state_dir {}: {e}", settings.state_dir.display())))?;
+        let (client, credential) = cloud(&settings, &metrics)?;
+        if map.ambiguous() > 0 {
+            tracing::warn!(
+                names = map.ambiguous(),
+                "names in the identity map stand for several accounts and are refused"
+            );
+        }
+        let process = Arc::new(Process::new(
+            Arc::new(map),
+            audit,
+            metrics.clone(),
+            Arc::clone(&settings),
+        ));
+        let directory = || {
+            let cloud = Confluence::new(Arc::clone(&client), credential.clone());
+            Arc::new(Directory::new(Arc::clone(&process), cloud))
+        };
+        let door = match (settings.inbound.mode, accounts) {
+            (Mode::Open, _) => Door::Open(directory()),
+            (Mode::Accounts, Some(accounts)) => Door::Accounts(accounts, directory()),
+            (Mode::Accounts, None) => return Err(one("inbound.accounts_file is missing".to_owned())),
+            (Mode::Passthrough, _) => Door::Passthrough(Box::new(Passthrough::new(
+                Arc::clone(&client),
+                Arc::clone(&process),
+                &settings,
+            ))),
+        };
+        if !settings.inbound.listen.ip().is_loopback() && tls.is_none() {
+            tracing::warn!("inbound.listen is open to others without TLS: put a proxy that speaks TLS before it");
+        }
+        let extender = Extender::new(Arc::clone(&settings), door, metrics.clone()).map_err(|e| one(e.to_string()))?;
+        let admin = Admin::new(client, Arc::clone(&process), metrics, settings.admin.token.clone());
+        Ok(Self {
+            settings,
+            process,
+            extender: Arc::new(extender),
+            admin: Arc::new(admin),
+            tls,
+        })
+    }
+
+    /// Opens the listeners that are set.
+    ///
+    /// # Errors
+    /// An address that cannot be had.
+    pub async fn bind(settings: &Settings) -> Result<Listeners, Faults> {
+        let bind = |key, address: SocketAddr| async move {
+            TcpListener::bind(address)
+                .await
+                .map_err(|e| Faults(vec![format!("{key} {address}: {e}")]))
+        };
+        Ok(Listeners {
+            inbound: bind("inbound.listen", settings.inbound.listen).await?,
+            admin: match settings.admin.listen {
+                Some(address) => Some(bind("admin.listen", address).await?),
+                None => None,
+            },
+        })
+    }
+
+    /// Serves until `stop` is said, then finishes what runs, for at most `shutdown_s`.
+    pub async fn run(self, listeners: Listeners, stop: Stop) {
+        let inbound = &self.settings.inbound;
+        let limits = accept::Limits {
+            connections: inbound.max_connections,
+            head: seconds(inbound.header_timeout_s),
+        };
+        // Probes and figures are wanted until the very end.
+        let admin_stop = CancellationToken::new();
+        let admin = listeners.admin.map(|listener| {
+            let limits = accept::Limits {
+                connections: 64,
+                ..limits
+            };
+            let filter = admin::filter(Arc::clone(&self.admin));
+            tokio::spawn(accept::serve(listener, None, filter, limits, admin_stop.clone()))
+        });
+        let filter = Arc::clone(&self.extender).filter();
+        let open = accept::serve(listeners.inbound, self.tls, filter, limits, stop.begin.clone()).await;
+
+        self.admin.stopping();
+        let from = Instant::now();
+        let patience = seconds(self.settings.shutdown_s);
+        tracing::info!(
+            connections = open.count(),
+            operations = self.process.running(),
+            ?patience,
+            "stopping: no new connections; finishing what runs"
+        );
+        let mut closed = std::pin::pin!(open.closed());
+        let all_closed = tokio::select! {
+            () = &mut closed => true,
+            () = tokio::time::sleep(patience) => false,
+            () = stop.hurry.cancelled() => false,
+        };
+        // Operations whose callers hung up have no connection any more.
+        let left = if stop.hurry.is_cancelled() {
+            Duration::ZERO
+        } else {
+            patience.saturating_sub(from.elapsed())
+        };
+        let cut_short = tokio::select! {
+            cut_short = self.process.finish(left) => cut_short,
+            () = stop.hurry.cancelled(), if !left.is_zero() => self.process.finish(Duration::ZERO).await,
+        };
+        if !all_closed && tokio::time::timeout(LAST_WORDS, closed).await.is_err() {
+            tracing::warn!("connections were cut that did not end in time");
+        }
+        admin_stop.cancel();
+        if let Some(admin) = admin {
+            admin.abort();
+        }
+        let waited = from.elapsed();
+        if cut_short == 0 {
+            tracing::info!(?waited, "stopped: everything that ran was finished");
+        } else {
+            tracing::warn!(
+                ?waited,
+                cut_short,
+                "stopped: operations were cut short; their remaining names are told not_attempted in the audit"
+            );
+        }
+    }
+}
+
+/// The open listeners of a server.
+pub struct Listeners {
+    /// For legacy scripts.
+    pub inbound: TcpListener,
+    /// For operators.
+    pub admin: Option<TcpListener>,
+}
