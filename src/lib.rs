@@ -16,3 +16,6 @@
         clippy::string_slice
     )
 )]
+
+pub mod cli;
+pub mod simulator;
