@@ -18,6 +18,7 @@ mod answers;
 mod chance;
 mod control;
 mod data;
+mod data_file;
 mod faults;
 mod limits;
 mod options;
