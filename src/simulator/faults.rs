@@ -1,7 +1,8 @@
 //! The switches: every way in which the simulator may misbehave, all off by default.
 //!
 //! One parser serves the command line and `POST /_sim/faults`. What is on is kept as it was given (`given`), and the rest is
-//! derived from it: switching a fault off is forgetting its entry.
+//! derived from it: switching a fault off is forgetting its entry. A flag is on as `NAME`, `NAME=true` or JSON `true`; `false`
+//! leaves it off. The rows from `unauthorized` on are additional: what tests and benches need besides.
 //!
 //! | name | effect |
 //! |---|---|
