@@ -7,6 +7,7 @@ mod control;
 mod credentials;
 mod gateway;
 mod limits;
+mod pages;
 mod reads;
 mod robustness;
 mod writes;
