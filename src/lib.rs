@@ -1,4 +1,24 @@
-//! extender-facade: the REST API Extender's group calls, answered from Confluence Cloud.
+//! extender-facade answers the group calls of the Data Center app "REST API Extender" on top of Confluence Cloud, so
+//! that scripts written against it run unchanged but for their base URL.
+//!
+//! ```text
+//! legacy script ──HTTP──▶ extender ──calls──▶ directory ──calls──▶ cloud ──HTTP──▶ Confluence Cloud
+//!                         their words          our words            Cloud's words
+//! ```
+//!
+//! Two translators with a domain between them. In reading order:
+//!
+//! * [`model`]: the words everybody shares.
+//! * [`extender`]: INBOUND. Routes, checks, parameters, messages, dates; who may call.
+//! * [`directory`]: DOMAIN. Six operations on groups and members; names to accounts and back.
+//! * [`cloud`]: OUTBOUND. One method a call; retries, waits and limits.
+//! * [`audit`], [`metrics`]: written beside the stream, never read by a request.
+//! * [`settings`], [`server`], [`admin`], [`cli`]: how all of it is set, run, watched and started. [`browser`] keeps
+//!   web pages out.
+//! * [`simulator`]: a Confluence Cloud small enough for a test, reached over HTTP alone.
+//!
+//! Who may use whom: `cli → server → {admin, extender} → directory → {cloud, audit} → {metrics, settings, model}`; a
+//! test holds it. `ARCHITECTURE.md` says where things go and what must never happen.
 #![warn(
     clippy::unwrap_used,
     clippy::panic,
@@ -28,3 +48,4 @@ pub mod metrics;
 pub mod model;
 pub mod server;
 pub mod settings;
+pub mod simulator;

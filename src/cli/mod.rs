@@ -1,3 +1,81 @@
 //! The command line, one file a sub-command.
 
-pub mod account;
+mod account;
+mod check;
+mod demo;
+mod healthcheck;
+mod serve;
+mod simulate;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::{self, LogFormat};
+
+/// Answers the REST API Extender group calls of Confluence Data Center on top of Confluence Cloud
+#[derive(clap::Parser, Debug)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Serve legacy scripts
+    Serve(serve::Args),
+    /// Show the main job: a simulated Cloud and a facade before it, with lines to paste
+    Demo(demo::Args),
+    /// Stand in for Confluence Cloud
+    Simulate(simulate::Args),
+    /// Check settings, identity map, and what Cloud says to the credential
+    Check(check::Args),
+    /// Make entries for the accounts file
+    Account(account::Args),
+    /// Ask a running facade whether it is alive (for containers)
+    Healthcheck(healthcheck::Args),
+}
+
+impl Cli {
+    /// Runs the sub-command.
+    ///
+    /// # Errors
+    /// Why it could not run.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Account(args) => account::run(args),
+            Command::Healthcheck(args) => Ok(healthcheck::run(&args)),
+            command => {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .enable_all()
+                    .build()
+                    .context("cannot start")?;
+                runtime.block_on(async {
+                    match command {
+                        Command::Serve(args) => serve::run(args).await,
+                        Command::Demo(args) => demo::run(args).await,
+                        Command::Simulate(args) => simulate::run(args).await,
+                        Command::Check(args) => check::run(args).await,
+                        Command::Account(args) => account::run(args),
+                        Command::Healthcheck(args) => Ok(healthcheck::run(&args)),
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// Sends log lines to standard error, as the settings say.
+fn start_log(log: &settings::Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.filter).with_context(|| format!("log.filter {:?}", log.filter))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => lines.with_ansi(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|e| anyhow::anyhow!("the log cannot be started: {e}"))
+}

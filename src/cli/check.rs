@@ -1,0 +1,144 @@
+//! `check`: settings, identity map, accounts, and what Cloud says to the credential; one line each, nothing changed.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::start_log;
+use crate::cloud::{Confluence, Error, Patience};
+use crate::metrics::Metrics;
+use crate::model::{AccountId, GroupId, RequestId};
+use crate::server;
+use crate::settings::{Faults, Mode, Settings};
+
+/// Check settings, identity map, and what Cloud says to the credential
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The file given to `serve`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How long Cloud is waited for, in seconds
+    #[arg(long, value_name = "S", default_value_t = 20)]
+    patience: u64,
+}
+
+/// Lines so far, and whether any of them was a finding.
+#[derive(Default)]
+struct Report {
+    findings: usize,
+}
+
+impl Report {
+    fn good(&self, what: &str, text: impl std::fmt::Display) {
+        println!("ok    {what:<12} {text}");
+    }
+
+    fn bad(&mut self, what: &str, text: impl std::fmt::Display) {
+        self.findings += 1;
+        println!("FAIL  {what:<12} {text}");
+    }
+
+    fn faults(&mut self, what: &str, faults: &Faults) {
+        for fault in &faults.0 {
+            self.bad(what, fault);
+        }
+    }
+}
+
+/// 0: all good; 1: findings.
+///
+/// # Errors
+/// The settings cannot be read at all.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(args.config.as_deref(), "", None)?;
+    start_log(&crate::settings::Log {
+        filter: "error".to_owned(),
+        ..settings.log.clone()
+    })?;
+    let mut report = Report::default();
+    match settings.validate() {
+        Ok(()) => report.good(
+            "settings",
+            format_args!("mode {:?}, {}", settings.inbound.mode, settings.cloud.base_url),
+        ),
+        Err(faults) => report.faults("settings", &faults),
+    }
+    match server::load_accounts(&settings) {
+        Ok(Some(accounts)) => report.good("accounts", format_args!("{accounts:?}")),
+        Ok(None) => report.good("accounts", "none needed in this mode"),
+        Err(faults) => report.faults("accounts", &faults),
+    }
+    match server::load_map(&settings) {
+        Ok(map) if settings.identity.map_file.is_none() => {
+            debug_assert!(map.is_empty());
+            report.bad(
+                "map",
+                "identity.map_file is not set: no username means anything, only confirmed account ids do",
+            );
+        }
+        Ok(map) => {
+            report.good(
+                "map",
+                format_args!("{} accounts, {} ambiguous names (refused)", map.len(), map.ambiguous()),
+            );
+        }
+        Err(faults) => report.faults("map", &faults),
+    }
+    match server::cloud(&settings, &Metrics::new()) {
+        Ok((client, credential)) => {
+            ask_cloud(
+                &Confluence::new(client, credential),
+                &settings,
+                Duration::from_secs(args.patience),
+                &mut report,
+            )
+            .await;
+        }
+        Err(faults) => report.faults("cloud", &faults),
+    }
+    Ok(if report.findings == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn ask_cloud(cloud: &Confluence, settings: &Settings, patience: Duration, report: &mut Report) {
+    let request = RequestId::random();
+    let until = || Patience::Until(Instant::now() + patience);
+    match cloud.tenant(&request, until()).await {
+        Ok(id) => report.good("reach", format_args!("the site answers, cloudId {id}")),
+        Err(error) => return report.bad("reach", error),
+    }
+    if settings.inbound.mode == Mode::Passthrough {
+        return report.good("credential", "none is configured: callers bring their own");
+    }
+    match cloud.current_user(&request, until()).await {
+        Ok(user) => report.good(
+            "credential",
+            format_args!("{} ({})", settings.cloud.email, user.account),
+        ),
+        Err(error) => return report.bad("credential", error),
+    }
+    match cloud.list_groups(0, &request, until()).await {
+        Err(error) => report.bad("read groups", error),
+        Ok(page) => {
+            report.good("read groups", format_args!("{} on the first page", page.groups.len()));
+            if let Some(group) = page.groups.first() {
+                match cloud.members(&group.id, 0, &request, until()).await {
+                    Ok(_) => report.good("read members", format_args!("of {}", group.name)),
+                    Err(error) => report.bad("read members", error),
+                }
+            }
+        }
+    }
+    // Taking nobody out of no group changes nothing, and only a site administrator is told so.
+    let (group, nobody) = (
+        GroupId::new("00000000-0000-0000-0000-000000000000"),
+        AccountId::new("000000000000000000000000"),
+    );
+    match cloud.remove_member(&group, &nobody, &request, until()).await {
+        Ok(_) | Err(Error::Rejected { .. }) => report.good("write", "changes are allowed (asked without making one)"),
+        Err(error) => report.bad("write", error),
+    }
+}

@@ -1,0 +1,177 @@
+//! Answers that hold no user and no group: errors, refusals, pages of HTML.
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::json;
+
+use super::faults::{Rate, Refusal, RetryAfter};
+
+const JSON: &str = "application/json;charset=UTF-8";
+const HTML: &str = "text/html;charset=UTF-8";
+
+/// A whole answer, before it is sent or spoilt.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) content_type: Option<&'static str>,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// Status and nothing else, as most writes are answered.
+    pub(super) fn empty(status: u16) -> Self {
+        Self {
+            status,
+            content_type: None,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    pub(super) fn json(status: u16, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => Self {
+                status,
+                content_type: Some(JSON),
+                headers: Vec::new(),
+                body: body.into(),
+            },
+            Err(_) => Self::empty(500),
+        }
+    }
+
+    fn text(status: u16, content_type: &'static str, body: &'static str) -> Self {
+        Self {
+            status,
+            content_type: Some(content_type),
+            headers: Vec::new(),
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    /// An error in the shape that Confluence's own code gives it.
+    pub(super) fn error(status: u16, message: &str) -> Self {
+        let class = match status {
+            400 => "BadRequestException",
+            403 => "PermissionException",
+            404 => "NotFoundException",
+            409 => "ConflictException",
+            _ => "ServiceException",
+        };
+        let data = json!({"authorized": status != 403, "valid": true, "errors": [], "successful": false});
+        let message = format!("com.atlassian.confluence.api.service.exceptions.{class}: {message}");
+        Self::json(status, &json!({"statusCode": status, "data": data, "message": message}))
+    }
+
+    /// No seat is free: what version 1 says about it (cloud.md section 4).
+    pub(super) fn no_seat() -> Self {
+        let message = "com.netflix.hystrix.exception.HystrixRuntimeException: \
+                       AddUserToGroupsIdentityPlatformCommand failed and no fallback available.";
+        Self::json(500, &json!({"statusCode": 500, "message": message}))
+    }
+
+    /// A write without `X-Atlassian-Token: no-check`.
+    pub(super) fn xsrf() -> Self {
+        Self::text(403, "text/plain;charset=UTF-8", "XSRF check failed")
+    }
+
+    /// A credential that is refused, in one of the shapes of cloud.md section 5.
+    pub(super) fn refused(shape: Refusal) -> Self {
+        match shape {
+            Refusal::Json => {
+                let message = "Client must be authenticated to access this resource.";
+                Self::json(401, &json!({"message": message, "status-code": 401}))
+            }
+            Refusal::Forbidden => Self::error(403, "Request rejected because caller cannot access Confluence"),
+            Refusal::Html => Self::text(
+                401,
+                HTML,
+                "<!DOCTYPE html><html><head><title>Unauthorized (401)</title></head>\
+                 <body><h1>Unauthorized (401)</h1><p>Basic authentication failed.</p></body></html>",
+            ),
+            Refusal::Xml => Self::text(
+                401,
+                "application/xml;charset=UTF-8",
+                "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?><status><status-code>401</status-code>\
+                 <message>Client must be authenticated to access this resource.</message></status>",
+            ),
+            Refusal::Scope => Self::json(
+                401,
+                &json!({"code": 401, "message": "Unauthorized; scope does not match"}),
+            ),
+        }
+    }
+
+    /// Everything is down.
+    pub(super) fn down() -> Self {
+        Self::json(503, &json!({"code": 503, "message": "Service Unavailable"}))
+    }
+
+    /// The fault `html`, in its two forms.
+    pub(super) fn html(turn: u64) -> Self {
+        if turn.is_multiple_of(2) {
+            Self::gateway_page(503)
+        } else {
+            Self::text(
+                200,
+                HTML,
+                "<!DOCTYPE html><html><head><title>Log in with Atlassian account</title></head>\
+                 <body><form id=\"form-login\" action=\"/login\"></form></body></html>",
+            )
+        }
+    }
+
+    fn gateway_page(status: u16) -> Self {
+        Self::text(
+            status,
+            HTML,
+            "<html><head><title>We're having trouble</title></head>\
+             <body><center><h1>Temporarily unavailable</h1></center><hr><center>AtlassianEdge</center></body></html>",
+        )
+    }
+
+    /// The fault `error_5xx`: four statuses and three kinds of body, each in turn.
+    pub(super) fn gateway_error(turn: u64) -> Self {
+        let status = match turn % 4 {
+            0 => 500,
+            1 => 502,
+            2 => 503,
+            _ => 504,
+        };
+        match turn % 3 {
+            0 => Self::json(status, &json!({"code": status, "message": "upstream request failed"})),
+            1 => Self::gateway_page(status),
+            _ => Self::empty(status),
+        }
+    }
+
+    /// Too many requests. The headers are those of cloud.md section 4.
+    pub(super) fn too_many(rate: Rate, wait: Duration, retry_after: RetryAfter) -> Self {
+        let seconds = (wait.as_secs_f64().ceil() as u64).max(1);
+        let mut answer = Self::json(429, &json!({"code": 429, "message": "Rate limit exceeded"}));
+        let free = SystemTime::now() + Duration::from_secs(seconds);
+        match retry_after {
+            RetryAfter::Missing => {}
+            RetryAfter::Honest => answer.headers.push(("retry-after", seconds.to_string())),
+            RetryAfter::Seconds(fixed) => answer.headers.push(("retry-after", fixed.to_string())),
+            // A date has no fractions: one second more keeps it from being over when it arrives.
+            RetryAfter::Date => {
+                let date = httpdate::fmt_http_date(free + Duration::from_secs(1));
+                answer.headers.push(("retry-after", date));
+            }
+        }
+        answer.headers.push(("x-ratelimit-limit", rate.burst.to_string()));
+        answer.headers.push(("x-ratelimit-remaining", "0".to_owned()));
+        if let Ok(reset) = jiff::Timestamp::try_from(free) {
+            answer
+                .headers
+                .push(("x-ratelimit-reset", reset.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()));
+        }
+        answer
+            .headers
+            .push(("ratelimit-reason", "confluence-burst-based".to_owned()));
+        answer
+    }
+}

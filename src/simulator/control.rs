@@ -1,0 +1,77 @@
+//! `/_sim`: how a test looks behind the scenes and turns the switches. Needs no credential, is never counted, delayed or limited.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::answers::Answer;
+use super::faults::Faults;
+use super::request::Request;
+
+/// Answers a request under `/_sim/`.
+pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
+    match (&request.method, request.path.as_str()) {
+        (&Method::GET, "/_sim/stats") => Answer::json(200, &shared.stats.shown()),
+        (&Method::POST, "/_sim/reset") => {
+            shared.stats.zero();
+            Answer::empty(204)
+        }
+        (&Method::GET, "/_sim/members") => members(shared, request),
+        (&Method::GET, "/_sim/faults") => Answer::json(200, &shared.faults.read().given),
+        (&Method::POST, "/_sim/faults") => {
+            switch(shared, request).unwrap_or_else(|wrong| Answer::json(400, &json!({ "error": wrong })))
+        }
+        _ => Answer::json(404, &json!({"error": "no such control"})),
+    }
+}
+
+/// The account ids of a group's members as they truly are, in order. The name is taken as it is written.
+fn members(shared: &Shared, request: &Request) -> Answer {
+    let name = request.first("group").unwrap_or_default();
+    let store = shared.store.lock();
+    let group = store.present().sorted().iter().find(|info| info.name.as_ref() == name);
+    let Some(numbers) = group.and_then(|info| store.present().members(&info.id)) else {
+        return Answer::json(404, &json!({"error": format!("no group is named {name:?}")}));
+    };
+    let ids: Vec<&str> = numbers
+        .iter()
+        .filter_map(|number| shared.users.get(*number))
+        .map(|user| user.account_id.as_ref())
+        .collect();
+    Answer::json(200, &ids)
+}
+
+/// Turns the switches that the body names, all or none of them, and shows what is on then.
+fn switch(shared: &Shared, request: &Request) -> Result<Answer, String> {
+    let body = request.body.as_deref().ok_or("the body is too large")?;
+    let wanted: BTreeMap<String, Value> = serde_json::from_slice(body).map_err(|wrong| wrong.to_string())?;
+    let mut current = shared.faults.write();
+    let mut given = current.given.clone();
+    for (name, value) in &wanted {
+        let value = match value {
+            Value::Null => {
+                // A name that does not exist cannot be switched off either.
+                Faults::known(name)?;
+                given.remove(name);
+                continue;
+            }
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(on) => on.to_string(),
+            Value::Array(_) | Value::Object(_) => return Err(format!("{name}: expected a text, a number or true")),
+        };
+        given.insert(name.clone(), value);
+    }
+    let compiled = Faults::compile(given)?;
+    if compiled.rate() != current.rate() {
+        shared.limits.fill();
+    }
+    if wanted.contains_key("seats") {
+        shared.store.lock().set_seats(compiled.seats);
+    }
+    let answer = Answer::json(200, &compiled.given);
+    *current = Arc::new(compiled);
+    Ok(answer)
+}

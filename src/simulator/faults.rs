@@ -1,0 +1,351 @@
+//! The switches: every way in which the simulator may misbehave, all off by default.
+//!
+//! One parser serves the command line and `POST /_sim/faults`. What is on is kept as it was given (`given`), and the rest is
+//! derived from it: switching a fault off is forgetting its entry. A flag is on as `NAME`, `NAME=true` or JSON `true`; `false`
+//! leaves it off. The rows from `unauthorized` on are additional: what tests and benches need besides.
+//!
+//! | name | effect |
+//! |---|---|
+//! | `hidden_emails` | every e-mail is `""` |
+//! | `suspended`, `suspended=counted` | every tenth generated user is suspended: absent from members' pages, otherwise there. `counted`: `totalSize` and the positions count the absent, so that inner pages come back short |
+//! | `over_limit=refuse\|cap` | a members' page of more than 200: 400 (default), or 200 rows |
+//! | `wrong_next` | `_links.next` is computed from the requested limit, and stands on a full last page too |
+//! | `no_total` | no `totalSize`, even if asked for |
+//! | `already_member=409\|400\|201` | the answer to adding a member again (default 409) |
+//! | `not_member=204\|404` | the answer to removing somebody who is no member (default 204) |
+//! | `external` | every tenth generated group (`group-00010` …) is `EXTERNAL`: read-only |
+//! | `seats=N` | N users who were not added before in this run can be added, then 500 |
+//! | `retry_after=S\|none\|zero\|absurd\|date` | the `Retry-After` of a 429 |
+//! | `error_5xx=P` | 500, 502, 503, 504 in turn, half of them after the request took effect |
+//! | `slow=P:MS` | some answers take MS longer |
+//! | `cut=P` | the connection is closed instead of answering, half of the time after the request took effect |
+//! | `truncated=P` | the request takes effect, the body ends too early |
+//! | `html=P` | a gateway's 503 page or a 200 log-in page, in turn; the request has no effect |
+//! | `lag_ms=MS` | reads show the groups and members as they were MS ago |
+//! | `unauthorized=401\|403\|html\|xml\|scope` | every credential is refused, in that shape |
+//! | `bad_token=TEXT` | a Basic password that is refused |
+//! | `forbid_writes` | writes answer 403, as to somebody who is no site administrator |
+//! | `down` | everything answers 503 |
+//! | `bulk=comma\|repeated\|both` | which form of `accountId` `user/bulk` understands (default both) |
+//! | `repeat_page` | every members' page after the first repeats the first |
+//! | `rate=R`, `burst=B`, `latency_ms=MS` | as the options of these names |
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Longest delay that may be asked for: an hour, beyond which a typing mistake is likelier than a wish.
+const LONGEST_MS: u64 = 3_600_000;
+
+const NAMES: &[&str] = &[
+    "hidden_emails",
+    "suspended",
+    "over_limit",
+    "wrong_next",
+    "no_total",
+    "already_member",
+    "not_member",
+    "external",
+    "seats",
+    "retry_after",
+    "error_5xx",
+    "slow",
+    "cut",
+    "truncated",
+    "html",
+    "lag_ms",
+    "unauthorized",
+    "bad_token",
+    "forbid_writes",
+    "down",
+    "bulk",
+    "repeat_page",
+    "rate",
+    "burst",
+    "latency_ms",
+];
+
+/// Whether suspended users are left out, and whether the total still has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Suspended {
+    #[default]
+    Nobody,
+    Uncounted,
+    Counted,
+}
+
+/// What a 429 says about when to come again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum RetryAfter {
+    #[default]
+    Honest,
+    Seconds(u64),
+    Missing,
+    Date,
+}
+
+/// The shape in which every credential is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Json,
+    Forbidden,
+    Html,
+    Xml,
+    Scope,
+}
+
+/// The form of `accountId` that `user/bulk` understands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Bulk {
+    Comma,
+    Repeated,
+    #[default]
+    Both,
+}
+
+/// A token bucket's measures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rate {
+    pub(super) per_second: f64,
+    pub(super) burst: u32,
+}
+
+/// Every switch, as it stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults {
+    pub(super) given: BTreeMap<String, String>,
+    pub(super) hidden_emails: bool,
+    pub(super) suspended: Suspended,
+    pub(super) cap_limit: bool,
+    pub(super) wrong_next: bool,
+    pub(super) no_total: bool,
+    already_member: Option<u16>,
+    not_member: Option<u16>,
+    pub(super) external: bool,
+    pub(super) seats: Option<u64>,
+    pub(super) retry_after: RetryAfter,
+    pub(super) error_5xx: f64,
+    pub(super) slow: f64,
+    pub(super) slow_by: Duration,
+    pub(super) cut: f64,
+    pub(super) truncated: f64,
+    pub(super) html: f64,
+    pub(super) lag: Duration,
+    pub(super) unauthorized: Option<Refusal>,
+    pub(super) bad_token: Option<String>,
+    pub(super) forbid_writes: bool,
+    pub(super) down: bool,
+    pub(super) bulk: Bulk,
+    pub(super) repeat_page: bool,
+    pub(super) latency: Duration,
+    per_second: Option<f64>,
+    burst: Option<u32>,
+}
+
+impl Faults {
+    /// Reads every entry; the first that is wrong is the error, with its name.
+    pub(super) fn compile(given: BTreeMap<String, String>) -> Result<Self, String> {
+        let mut faults = Self::default();
+        for (name, value) in &given {
+            Self::known(name)?;
+            faults.switch(name, value).map_err(|wrong| format!("{name}: {wrong}"))?;
+        }
+        faults.given = given;
+        Ok(faults)
+    }
+
+    fn switch(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "hidden_emails" => self.hidden_emails = flag(value)?,
+            "suspended" => {
+                let modes = [
+                    ("", Suspended::Uncounted),
+                    ("true", Suspended::Uncounted),
+                    ("counted", Suspended::Counted),
+                    ("false", Suspended::Nobody),
+                ];
+                self.suspended = one_of(value, &modes)?;
+            }
+            "over_limit" => self.cap_limit = one_of(value, &[("refuse", false), ("cap", true)])?,
+            "wrong_next" => self.wrong_next = flag(value)?,
+            "no_total" => self.no_total = flag(value)?,
+            "already_member" => self.already_member = Some(one_of(value, &[("409", 409), ("400", 400), ("201", 201)])?),
+            "not_member" => self.not_member = Some(one_of(value, &[("204", 204), ("404", 404)])?),
+            "external" => self.external = flag(value)?,
+            "seats" => self.seats = Some(whole(value, u64::MAX)?),
+            "retry_after" => {
+                self.retry_after = match value {
+                    "none" => RetryAfter::Missing,
+                    "zero" => RetryAfter::Seconds(0),
+                    "absurd" => RetryAfter::Seconds(31_536_000),
+                    "date" => RetryAfter::Date,
+                    seconds => RetryAfter::Seconds(whole(seconds, u64::MAX).map_err(|_| {
+                        format!("expected a number of seconds, none, zero, absurd or date, not {seconds:?}")
+                    })?),
+                }
+            }
+            "error_5xx" => self.error_5xx = probability(value)?,
+            "slow" => {
+                let (chance, by) = value.split_once(':').ok_or("expected P:MS")?;
+                (self.slow, self.slow_by) = (probability(chance)?, milliseconds(by)?);
+            }
+            "cut" => self.cut = probability(value)?,
+            "truncated" => self.truncated = probability(value)?,
+            "html" => self.html = probability(value)?,
+            "lag_ms" => self.lag = milliseconds(value)?,
+            "unauthorized" => {
+                let shapes = [
+                    ("401", Refusal::Json),
+                    ("403", Refusal::Forbidden),
+                    ("html", Refusal::Html),
+                    ("xml", Refusal::Xml),
+                    ("scope", Refusal::Scope),
+                ];
+                self.unauthorized = Some(one_of(value, &shapes)?);
+            }
+            "bad_token" if value.is_empty() => return Err("expected the password to refuse".to_owned()),
+            "bad_token" => self.bad_token = Some(value.to_owned()),
+            "forbid_writes" => self.forbid_writes = flag(value)?,
+            "down" => self.down = flag(value)?,
+            "bulk" => {
+                let forms = [
+                    ("comma", Bulk::Comma),
+                    ("repeated", Bulk::Repeated),
+                    ("both", Bulk::Both),
+                ];
+                self.bulk = one_of(value, &forms)?;
+            }
+            "repeat_page" => self.repeat_page = flag(value)?,
+            "latency_ms" => self.latency = milliseconds(value)?,
+            "rate" => {
+                let rate = value.parse().ok().filter(|rate| (0.001..=1_000_000.0).contains(rate));
+                self.per_second = Some(rate.ok_or("expected requests a second, from 0.001 to 1000000")?);
+            }
+            "burst" => {
+                let burst = value.parse().ok().filter(|burst| (1..=1_000_000).contains(burst));
+                self.burst = Some(burst.ok_or("expected a number of requests, from 1 to 1000000")?);
+            }
+            _ => return Err("is not implemented".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Refuses a name that no fault has.
+    pub(super) fn known(name: &str) -> Result<(), String> {
+        if NAMES.contains(&name) {
+            return Ok(());
+        }
+        Err(format!(
+            "{name}: no fault has this name; there are {}",
+            NAMES.join(", ")
+        ))
+    }
+
+    /// The status of adding a member again.
+    pub(super) fn already_member(&self) -> u16 {
+        self.already_member.unwrap_or(409)
+    }
+
+    /// The status of removing somebody who is no member.
+    pub(super) fn not_member(&self) -> u16 {
+        self.not_member.unwrap_or(204)
+    }
+
+    /// What each operation allows; none: as much as it can.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        let per_second = self.per_second?;
+        Some(Rate {
+            per_second,
+            burst: self.burst.unwrap_or_else(|| per_second.ceil().max(1.0) as u32),
+        })
+    }
+}
+
+fn flag(value: &str) -> Result<bool, String> {
+    one_of(value, &[("", true), ("true", true), ("false", false)])
+}
+
+fn one_of<T: Copy>(value: &str, known: &[(&str, T)]) -> Result<T, String> {
+    known
+        .iter()
+        .find(|(name, _)| *name == value)
+        .map(|(_, meaning)| *meaning)
+        .ok_or_else(|| {
+            let names: Vec<_> = known
+                .iter()
+                .map(|(name, _)| *name)
+                .filter(|name| !name.is_empty())
+                .collect();
+            format!("expected {}, not {value:?}", names.join(", "))
+        })
+}
+
+fn probability(value: &str) -> Result<f64, String> {
+    let parsed = value.parse().ok().filter(|chance| (0.0..=1.0).contains(chance));
+    parsed.ok_or_else(|| format!("expected a probability from 0 to 1, not {value:?}"))
+}
+
+fn whole(value: &str, most: u64) -> Result<u64, String> {
+    let parsed = value.parse().ok().filter(|number| *number <= most);
+    parsed.ok_or_else(|| format!("expected a whole number up to {most}, not {value:?}"))
+}
+
+fn milliseconds(value: &str) -> Result<Duration, String> {
+    whole(value, LONGEST_MS).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(name: &str, value: &str) -> Result<Faults, String> {
+        Faults::compile(BTreeMap::from([(name.to_owned(), value.to_owned())]))
+    }
+
+    #[test]
+    fn every_name_is_known_to_the_parser() {
+        for name in NAMES {
+            let refused = compile(name, "no such value").err().unwrap_or_default();
+            assert!(!refused.contains("is not implemented"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_without_sense_is_refused_with_the_name() {
+        for (name, value) in [
+            ("error_5xx", "1.01"),
+            ("cut", "-0.1"),
+            ("html", "NaN"),
+            ("slow", "0.5"),
+            ("slow", "0.5:never"),
+            ("already_member", "500"),
+            ("rate", "0"),
+            ("rate", "inf"),
+            ("burst", "0"),
+            ("lag_ms", "99999999999"),
+            ("bad_token", ""),
+            ("down", "maybe"),
+            ("seats", "-1"),
+        ] {
+            let refused = compile(name, value).unwrap_err();
+            assert!(refused.starts_with(&format!("{name}: ")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_burst_defaults_to_the_rate_rounded_up_and_to_one_at_least() {
+        assert_eq!(
+            compile("rate", "2.5").unwrap().rate(),
+            Some(Rate {
+                per_second: 2.5,
+                burst: 3
+            })
+        );
+        assert_eq!(
+            compile("rate", "0.1").unwrap().rate(),
+            Some(Rate {
+                per_second: 0.1,
+                burst: 1
+            })
+        );
+        assert_eq!(compile("burst", "4").unwrap().rate(), None);
+    }
+}

@@ -1,0 +1,157 @@
+//! A Confluence Cloud small enough for a test: version 1 of the group and user calls, answered from memory.
+//!
+//! It stands in for Cloud in tests, benches and the demo, and is only ever reached over HTTP. It must never know anything else
+//! of this crate: a field misspelt in a type that it shared with the client would pass every test.
+//!
+//! - The API stands under `/wiki/rest/api` (any Basic credential) and under `/ex/confluence/{cloudId}/wiki/rest/api` (Basic or
+//!   Bearer), with `/_edge/tenant_info` (no credential). Ids, paging and errors are those of the official document; a contract
+//!   test holds the answers to it.
+//! - `/_sim/stats`, `/_sim/members?group=NAME`, `/_sim/reset` and `/_sim/faults` are for whoever runs a test.
+//! - Everything drawn comes from the seed. How it can misbehave is told in the table of `faults.rs`.
+//!
+//! Choices where the facts leave one open: lists of groups are sorted by name ignoring case, then by exact name. More than 200
+//! groups a page are capped in silence. A user who is not active stands in no page of members, but can be looked up, added and
+//! asked for groups. An unknown account is 400 when it is added, 404 elsewhere, and left out of `user/bulk`.
+//!
+//! Order of the checks: rate (429, at once), delay, `down`, credential, the faults of chance, then the call.
+mod answers;
+mod chance;
+mod control;
+mod data;
+mod data_file;
+mod faults;
+mod limits;
+mod options;
+mod reads;
+mod request;
+mod routes;
+mod service;
+mod state;
+mod stats;
+mod wire;
+mod writes;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::{Mutex, RwLock};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use chance::{Dice, Kind, Sequence};
+use faults::Faults;
+use state::Store;
+
+pub use options::{Error, Fault, GroupSize, Options};
+
+/// How long accepting pauses when it fails, as it does without free file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// A simulated Cloud. A handle: its clones are the same Cloud.
+#[derive(Clone)]
+pub struct Simulator {
+    shared: Arc<Shared>,
+}
+
+/// A user, as whoever writes an identity map wants to know it. What a data file leaves out is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The Data Center username.
+    pub username: String,
+    /// The Data Center user key.
+    pub key: String,
+    /// The e-mail address, whether the profile hides it or not.
+    pub email: String,
+    /// The Cloud account id.
+    pub account_id: String,
+    /// The name shown.
+    pub display_name: String,
+}
+
+/// Everything that requests share.
+struct Shared {
+    seed: u64,
+    cloud_id: String,
+    users: data::Users,
+    store: Mutex<Store>,
+    faults: RwLock<Arc<Faults>>,
+    limits: limits::Limits,
+    stats: stats::Stats,
+    dice: Dice,
+    turns: service::Turns,
+    /// How many groups were created: the next one's id comes from it.
+    created: AtomicU64,
+}
+
+impl Simulator {
+    /// Makes a Cloud as the options say.
+    ///
+    /// # Errors
+    /// An option without sense, or a data file that cannot be read or understood.
+    pub fn new(options: &Options) -> Result<Self, Error> {
+        let faults = options.faults()?;
+        let start = data::load(options)?;
+        let shared = Shared {
+            seed: options.seed,
+            cloud_id: Sequence::new(options.seed, Kind::Cloud, 0).uuid(),
+            users: start.users,
+            store: Mutex::new(Store::new(start.groups, faults.seats)),
+            faults: RwLock::new(Arc::new(faults)),
+            limits: limits::Limits::default(),
+            stats: stats::Stats::default(),
+            dice: Dice::new(options.seed),
+            turns: service::Turns::default(),
+            created: AtomicU64::new(0),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Every user, in order.
+    pub fn people(&self) -> Vec<Person> {
+        let person = |user: &data::User| Person {
+            username: user.username.to_string(),
+            key: user.key.to_string(),
+            email: user.email.to_string(),
+            account_id: user.account_id.to_string(),
+            display_name: user.display_name.to_string(),
+        };
+        self.shared.users.iter().map(person).collect()
+    }
+
+    /// Serves until `shutdown` is done; then closes the connections that are open, whatever happens on them, and returns.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(connection(Arc::clone(&self.shared), stream));
+                    }
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        drop(listener);
+        connections.shutdown().await;
+    }
+}
+
+async fn connection(shared: Arc<Shared>, stream: TcpStream) {
+    // Without it an answer in two segments waits for the client's delayed acknowledgement: 40 ms that nobody asked for.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| service::serve(Arc::clone(&shared), request));
+    // An error is a client that left or a cut of ours: nothing to tell anybody.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}

@@ -1,0 +1,264 @@
+//! From a request to an answer: limits, delays, credentials, the faults that strike, and only then the call itself.
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::answers::Answer;
+use super::faults::{Faults, Refusal};
+use super::request::{Credential, Request};
+use super::routes::{self, Operation, Route};
+use super::stats::End;
+use super::{Shared, control, reads, writes};
+
+/// The largest body that is looked at: 1 MiB.
+const LARGEST_BODY: usize = 1 << 20;
+/// Beyond this a body is not even read to its end.
+const LARGEST_DRAINED: usize = 16 << 20;
+
+const TIMER_LATE: Duration = Duration::from_millis(1);
+
+/// The body of a response. It can fail, which closes the connection.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The connection is to be closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cut")]
+pub(super) struct Cut;
+
+/// Which form of a fault comes next: each counts for itself.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    html: AtomicU64,
+    cut: AtomicU64,
+    error: AtomicU64,
+    truncated: AtomicU64,
+}
+
+fn next(turn: &AtomicU64) -> u64 {
+    turn.fetch_add(1, Ordering::Relaxed)
+}
+
+/// How a request ends on the wire.
+enum Reply {
+    Whole(Answer),
+    /// The body breaks off before the length that was announced.
+    Broken(Answer),
+    Cut,
+}
+
+/// Serves one request.
+pub(super) async fn serve(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
+    let (head, body) = request.into_parts();
+    let body = read(body).await?;
+    let request = Request::new(head, body);
+    if request.path.starts_with("/_sim/") {
+        return Ok(whole(control::answer(&shared, &request)));
+    }
+    // On a task of its own: a caller that hangs up does not call back what Cloud was told to do.
+    match tokio::spawn(async move { api(&shared, &request).await }).await {
+        Ok(Reply::Whole(answer)) => Ok(whole(answer)),
+        Ok(Reply::Broken(answer)) => Ok(broken(answer)),
+        Ok(Reply::Cut) | Err(_) => Err(Cut),
+    }
+}
+
+/// Reads a body to its end; none if it is too large.
+async fn read(mut body: Incoming) -> Result<Option<Bytes>, Cut> {
+    let mut kept = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Cut)?.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if length > LARGEST_DRAINED {
+            break;
+        }
+        if length <= LARGEST_BODY {
+            kept.extend_from_slice(&data);
+        }
+    }
+    Ok((length <= LARGEST_BODY).then(|| kept.freeze()))
+}
+
+async fn api(shared: &Shared, request: &Request) -> Reply {
+    let arrived = Instant::now();
+    let route = routes::find(&request.method, &request.path);
+    let operation = route.operation();
+    let faults = Arc::clone(&shared.faults.read());
+    shared.stats.arrived(operation);
+    let spared = operation == Operation::TenantInfo;
+    if !spared
+        && let Some(rate) = faults.rate()
+        && let Err(wait) = shared.limits.take(operation, rate, arrived)
+    {
+        shared.stats.ended(End::Limited);
+        return Reply::Whole(Answer::too_many(rate, wait, faults.retry_after));
+    }
+    let mut delay = faults.latency;
+    if !spared && shared.dice.hits(faults.slow) {
+        delay += faults.slow_by;
+    }
+    if !delay.is_zero() {
+        wait_until(arrived + delay).await;
+    }
+    let reply = if spared {
+        Reply::Whole(execute(shared, &faults, request, &route))
+    } else {
+        decide(shared, &faults, request, &route)
+    };
+    shared.stats.ended(match &reply {
+        Reply::Whole(answer) | Reply::Broken(answer) => End::Answered(answer.status, arrived.elapsed()),
+        Reply::Cut => End::Cut,
+    });
+    reply
+}
+
+/// Never returns early. The runtime's timer counts whole milliseconds and ends more than one late on average, which a bench
+/// would take for Cloud's: so the first sleep aims one short, and what is missing then, mostly nothing, is a second.
+async fn wait_until(deadline: Instant) {
+    tokio::time::sleep_until(deadline.checked_sub(TIMER_LATE).unwrap_or(deadline)).await;
+    if Instant::now() < deadline {
+        tokio::time::sleep_until(deadline).await;
+    }
+}
+
+/// Lets the faults strike around the call. What refuses a credential comes first, so that it is certain.
+fn decide(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -> Reply {
+    if faults.down {
+        return Reply::Whole(Answer::down());
+    }
+    if let Err(refused) = authorize(shared, faults, request) {
+        return Reply::Whole(refused);
+    }
+    if shared.dice.hits(faults.html) {
+        return Reply::Whole(Answer::html(next(&shared.turns.html)));
+    }
+    if shared.dice.hits(faults.cut) {
+        if next(&shared.turns.cut).is_multiple_of(2) {
+            execute(shared, faults, request, route);
+        }
+        return Reply::Cut;
+    }
+    if shared.dice.hits(faults.error_5xx) {
+        let turn = next(&shared.turns.error);
+        // Not in step with the four statuses: each is seen with the request done and not done.
+        if (turn ^ (turn >> 2)) & 1 == 0 {
+            execute(shared, faults, request, route);
+        }
+        return Reply::Whole(Answer::gateway_error(turn));
+    }
+    let mut answer = execute(shared, faults, request, route);
+    if shared.dice.hits(faults.truncated) {
+        if answer.body.is_empty() {
+            return Reply::Cut;
+        }
+        if next(&shared.turns.truncated).is_multiple_of(2) {
+            return Reply::Broken(answer);
+        }
+        answer.body.truncate(answer.body.len() / 2);
+    }
+    Reply::Whole(answer)
+}
+
+/// Any Basic pair will do, and any Bearer at the gateway, unless a fault says otherwise.
+fn authorize(shared: &Shared, faults: &Faults, request: &Request) -> Result<(), Answer> {
+    if let Some(cloud_id) = &request.gateway
+        && *cloud_id != shared.cloud_id
+    {
+        return Err(Answer::error(404, "no such site"));
+    }
+    if let Some(shape) = faults.unauthorized {
+        return Err(Answer::refused(shape));
+    }
+    match request.credential() {
+        Credential::Missing => Err(Answer::refused(Refusal::Json)),
+        Credential::Bearer if request.gateway.is_none() => Err(Answer::refused(Refusal::Forbidden)),
+        Credential::Bearer => Ok(()),
+        Credential::Basic { password, .. } if faults.bad_token.as_ref() == Some(&password) => {
+            Err(Answer::refused(Refusal::Json))
+        }
+        Credential::Basic { .. } => Ok(()),
+    }
+}
+
+/// Does what was asked.
+fn execute(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -> Answer {
+    let operation = route.operation();
+    if request.body.is_none() {
+        return Answer::error(413, "Request entity too large");
+    }
+    if operation.is_write()
+        && let Err(refused) = writes::admit(faults, request)
+    {
+        return refused;
+    }
+    let answer = match (operation, route) {
+        (_, Route::Members(id)) => reads::list_members(shared, faults, request, id),
+        (_, Route::WrongMethod) => Err(Answer::error(405, "Method not allowed")),
+        (Operation::ListGroups, _) => reads::list_groups(shared, faults, request),
+        (Operation::FindGroup, _) => reads::find_group(shared, faults, request),
+        (Operation::GetGroup, _) => reads::get_group(shared, faults, request),
+        (Operation::GetUser, _) => reads::get_user(shared, faults, request),
+        (Operation::UsersBulk, _) => reads::users_bulk(shared, faults, request),
+        (Operation::MemberOf, _) => reads::member_of(shared, faults, request),
+        (Operation::CurrentUser, _) => reads::current_user(shared, faults, request),
+        (Operation::CreateGroup, _) => writes::create_group(shared, faults, request),
+        (Operation::DeleteGroup, _) => writes::delete_group(shared, faults, request),
+        (Operation::AddMember, _) => writes::add_member(shared, faults, request),
+        (Operation::RemoveMember, _) => writes::remove_member(shared, faults, request),
+        (Operation::TenantInfo, _) => Ok(Answer::json(200, &json!({"cloudId": shared.cloud_id}))),
+        (Operation::ListMembers | Operation::Other, _) => Err(Answer::error(404, "no such path")),
+    };
+    answer.unwrap_or_else(|refused| refused)
+}
+
+fn whole(mut answer: Answer) -> Response<Body> {
+    let body = std::mem::take(&mut answer.body);
+    respond(
+        answer,
+        Full::new(body)
+            .map_err(|never: Infallible| match never {})
+            .boxed_unsync(),
+    )
+}
+
+/// The length of the whole body, and half of it.
+fn broken(mut answer: Answer) -> Response<Body> {
+    let mut body = std::mem::take(&mut answer.body);
+    answer.headers.push(("content-length", body.len().to_string()));
+    body.truncate(body.len() / 2);
+    let half = futures_util::stream::iter([Ok(Frame::data(body))]);
+    // The half is on its way before the connection breaks: hyper writes what it has whenever a body makes it wait.
+    let end = futures_util::stream::once(async {
+        tokio::task::yield_now().await;
+        Err(io::Error::from(io::ErrorKind::ConnectionAborted))
+    });
+    respond(answer, StreamBody::new(half.chain(end)).boxed_unsync())
+}
+
+fn respond(answer: Answer, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    if let Some(content_type) = answer.content_type {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}

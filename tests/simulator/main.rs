@@ -1,0 +1,13 @@
+//! The simulator from outside, over a loopback port: what it answers, how it misbehaves, and what it tells behind the scenes.
+#[path = "../support/cloud.rs"]
+mod cloud;
+
+mod command;
+mod control;
+mod credentials;
+mod gateway;
+mod limits;
+mod pages;
+mod reads;
+mod robustness;
+mod writes;
