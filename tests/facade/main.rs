@@ -1,0 +1,8 @@
+//! The facade end to end: the true server over loopback, before the simulated Cloud. One file a subject.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../support/cloud.rs"]
+mod cloud;
+mod harness;
+
+mod calls;
