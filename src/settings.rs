@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize};
 
 /// The reference: every key with its default.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -169,7 +169,7 @@ pub struct Log {
 }
 
 /// Who may call.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// A file of local accounts.

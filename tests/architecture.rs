@@ -1,0 +1,222 @@
+//! What ARCHITECTURE.md says must stay true of the source, read off the source.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Who may use whom.
+const MAY_USE: [(&str, &[&str]); 13] = [
+    ("model", &[]),
+    ("metrics", &[]),
+    ("settings", &[]),
+    ("browser", &[]),
+    ("simulator", &[]),
+    ("audit", &["metrics", "model"]),
+    ("cloud", &["metrics", "model", "settings"]),
+    ("directory", &["audit", "cloud", "metrics", "model", "settings"]),
+    ("extender", &["browser", "directory", "metrics", "model", "settings"]),
+    ("admin", &["browser", "cloud", "directory", "metrics"]),
+    (
+        "server",
+        &[
+            "admin",
+            "audit",
+            "cloud",
+            "directory",
+            "extender",
+            "metrics",
+            "settings",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "cloud",
+            "extender",
+            "metrics",
+            "model",
+            "server",
+            "settings",
+            "simulator",
+        ],
+    ),
+    ("lib", &[]),
+];
+
+/// Every source file below `src`, with its text up to its unit tests.
+fn sources() -> Vec<(PathBuf, String)> {
+    fn gather(folder: &Path, into: &mut Vec<(PathBuf, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                gather(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+                into.push((path, code));
+            }
+        }
+    }
+    let mut all = Vec::new();
+    gather(&root().join("src"), &mut all);
+    assert!(all.len() > 40, "only {} source files found", all.len());
+    all
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `extender` for `src/extender/dates/mod.rs`, `audit` for `src/audit.rs`.
+fn area(path: &Path) -> String {
+    let below = path.strip_prefix(root().join("src")).unwrap();
+    below
+        .iter()
+        .next()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .trim_end_matches(".rs")
+        .to_owned()
+}
+
+fn code_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.starts_with("//"))
+}
+
+/// The areas that stand behind `crate::`, also in lists such as `crate::{audit, cloud}`.
+fn used(text: &str) -> BTreeSet<String> {
+    let code: String = code_lines(text).collect::<Vec<_>>().join(" ");
+    let mut found = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        let names: Vec<&str> = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap().split(',').collect(),
+            None => vec![rest],
+        };
+        for name in names {
+            let end = name.trim().find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            found.insert(name.trim()[..end.unwrap_or(name.trim().len())].to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn nobody_uses_what_it_may_not() {
+    let rules: BTreeMap<&str, &[&str]> = MAY_USE.into_iter().collect();
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (path, text) in sources() {
+        let area = area(&path);
+        seen.insert(area.clone());
+        if area == "main" {
+            continue;
+        }
+        let allowed = rules.get(area.as_str()).unwrap_or_else(|| panic!("no rule for {area}"));
+        for other in used(&text) {
+            if other != area && rules.contains_key(other.as_str()) && !allowed.contains(&other.as_str()) {
+                wrong.push(format!("{}: {area} uses {other}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for (area, _) in MAY_USE {
+        assert!(seen.contains(area), "a rule for {area}, which is not there any more");
+    }
+}
+
+#[test]
+fn legacy_words_and_cloud_paths_stand_in_one_place_each() {
+    for (word, home) in [
+        ("usersAdded", "extender/wire.rs"),
+        ("groupsSkipped", "extender/wire.rs"),
+        ("hasAccessToUseConfluence", "extender/wire.rs"),
+        ("lastFailedLogin", "extender/wire.rs"),
+        ("membersByGroupId", "cloud/confluence.rs"),
+        ("userByGroupId", "cloud/confluence.rs"),
+        ("memberof", "cloud/confluence.rs"),
+    ] {
+        for (path, text) in sources() {
+            if area(&path) == "simulator" || path.ends_with(home) {
+                continue;
+            }
+            assert!(
+                !code_lines(&text).any(|line| line.contains(word)),
+                "{word} in {}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn only_wire_modules_the_audit_and_the_operators_page_serialise() {
+    for (path, text) in sources() {
+        let home = ["extender/wire.rs", "cloud/wire.rs", "audit.rs", "admin/mod.rs"]
+            .iter()
+            .any(|home| path.ends_with(home));
+        if home || area(&path) == "simulator" {
+            continue;
+        }
+        let derives = code_lines(&text).any(|line| line.starts_with("#[derive") && line.contains("Serialize"));
+        assert!(!derives, "{} serialises", path.display());
+    }
+}
+
+#[test]
+fn every_quirk_names_a_section_of_the_compatibility_document() {
+    let document = std::fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    let mut quirks = 0;
+    for (path, text) in sources() {
+        for (at, _) in text.match_indices("// Quirk:") {
+            quirks += 1;
+            // The comment may go on over several lines.
+            let comment: String = text[at..]
+                .lines()
+                .map(str::trim)
+                .take_while(|line| line.starts_with("//"))
+                .map(|line| line.trim_start_matches('/').trim())
+                .collect::<Vec<_>>()
+                .join(" ");
+            let section = comment
+                .split_once("docs/compatibility.md, \"")
+                .and_then(|(_, rest)| rest.split_once('"'))
+                .unwrap_or_else(|| panic!("{}: names no section: {comment}", path.display()))
+                .0;
+            let heading = format!("## {section}");
+            assert!(
+                document.lines().any(|line| line == heading),
+                "{}: no {heading:?} in the document",
+                path.display()
+            );
+        }
+    }
+    assert!(quirks >= 10, "only {quirks} quirks found");
+}
+
+#[test]
+fn every_setting_is_documented_with_a_comment() {
+    let text = std::fs::read_to_string(root().join("config/default.toml")).unwrap();
+    let mut commented = false;
+    for line in text.lines() {
+        if line.starts_with('#') {
+            commented = true;
+        } else if line.is_empty() || line.starts_with('[') {
+            commented = false;
+        } else {
+            assert!(commented, "no comment above {line}");
+        }
+    }
+}
+
+#[test]
+fn the_example_files_are_good() {
+    use extender_facade::directory::identity::{Map, read};
+    use extender_facade::settings::{Settings, Variables};
+    let map = Map::new(read(&root().join("config/identities.csv")).unwrap());
+    assert_eq!((map.len(), map.ambiguous()), (2, 0));
+    // Its token file is not on this machine; everything else must be good.
+    let fault = Settings::load(Some(&root().join("config/production.toml")), "", Some(Variables::new())).unwrap_err();
+    assert_eq!(fault.0.len(), 1, "{fault}");
+    assert!(fault.to_string().contains("/run/secrets/api-token"), "{fault}");
+}

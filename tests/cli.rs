@@ -1,0 +1,324 @@
+//! The program as it is typed: sub-commands, what they print, how they exit.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACADE__")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A program that runs until it is dropped.
+struct Running {
+    child: Child,
+    /// What it printed up to and including the line that was waited for.
+    printed: Vec<String>,
+}
+
+impl Running {
+    /// Starts `command` and reads its output up to a line that begins with `until`.
+    fn start(mut command: Command, until: &str) -> Self {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut running = Self {
+            child,
+            printed: Vec::new(),
+        };
+        for line in BufReader::new(running.child.stdout.take().unwrap()).lines() {
+            running.printed.push(line.unwrap());
+            if running.printed.last().unwrap().starts_with(until) {
+                return running;
+            }
+        }
+        let mut errors = String::new();
+        running
+            .child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut errors)
+            .unwrap();
+        panic!("ended early: {:?} {errors}", running.printed);
+    }
+
+    /// The address behind a word at the beginning of a line.
+    fn address(&self, word: &str) -> String {
+        let line = self
+            .printed
+            .iter()
+            .find(|line| line.starts_with(word))
+            .unwrap_or_else(|| panic!("no {word}"));
+        let url = line
+            .split_whitespace()
+            .find(|part| part.starts_with("http://"))
+            .unwrap();
+        url.trim_start_matches("http://").split('/').next().unwrap().to_owned()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    fn terminate(mut self) -> i32 {
+        let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A demo on free ports, with `environment` set.
+fn demo(more: &[&str], environment: &[(&str, &Path)]) -> Running {
+    let mut command = program();
+    command.arg("demo").args(more).envs(environment.iter().copied());
+    for option in ["--listen", "--simulator-listen", "--admin-listen"] {
+        command.args([option, "127.0.0.1:0"]);
+    }
+    Running::start(command, "ready")
+}
+
+/// What a printed curl line asks for, without curl: not every machine has it.
+fn ask(line: &str) -> Value {
+    let quoted: Vec<&str> = line.split('\'').collect();
+    let (url, body) = match quoted.as_slice() {
+        [_, url, _] => (*url, None),
+        [_, "Content-Type: application/json", _, body, _, url, _] => (*url, Some((*body).to_owned())),
+        _ => panic!("{line}"),
+    };
+    let user = line.split_whitespace().skip_while(|part| *part != "-u").nth(1).unwrap();
+    let (name, password) = user.split_once(':').unwrap();
+    let client = http(url, name, password, body);
+    serde_json::from_str(&client).unwrap_or_else(|e| panic!("{line}: {e}: {client}"))
+}
+
+fn http(url: &str, name: &str, password: &str, body: Option<String>) -> String {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .unwrap();
+        let request = match body {
+            Some(body) => client.post(url).body(body),
+            None => client.get(url),
+        };
+        let answer = request.basic_auth(name, Some(password)).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{url}");
+        answer.text().await.unwrap()
+    })
+}
+
+#[test]
+fn the_demo_prints_six_lines_that_answer_and_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let demo = demo(&["--users", "30", "--groups", "2"], &[("TMPDIR", temporary.path())]);
+    assert_eq!(demo.printed.iter().filter(|line| line.starts_with("ready")).count(), 1);
+    let answers: Vec<Value> = demo
+        .printed
+        .iter()
+        .filter(|line| line.starts_with("curl "))
+        .map(|line| ask(line))
+        .collect();
+    assert_eq!(answers.len(), 6);
+    assert_eq!(answers[0]["total"], 5);
+    assert_eq!(answers[1]["users"][0]["fullName"], "User 000001");
+    for (answer, message) in answers[2..].iter().zip([
+        "all groups added",
+        "all users added to group",
+        "all users removed from group",
+        "all groups removed",
+    ]) {
+        assert_eq!(answer["message"], message);
+    }
+    assert_eq!(demo.terminate(), 0);
+    assert_eq!(
+        std::fs::read_dir(temporary.path()).unwrap().count(),
+        0,
+        "the temporary directory is still there"
+    );
+}
+
+#[test]
+fn the_demo_obeys_the_environment_and_asks_cloud_for_nothing_unasked() {
+    let mut command = program();
+    command
+        .env("FACADE__INBOUND__MODE", "open")
+        .env("FACADE__ADMIN__LISTEN", "127.0.0.1:0");
+    command.args(["demo", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0"]);
+    let demo = Running::start(command, "ready");
+    assert!(
+        demo.printed
+            .iter()
+            .any(|line| line.starts_with("curl ") && !line.contains("-u "))
+    );
+    let stats = http(
+        &format!("http://{}/_sim/stats", demo.address("simulator")),
+        "x",
+        "x",
+        None,
+    );
+    assert_eq!(serde_json::from_str::<Value>(&stats).unwrap()["total"], 0);
+    let health = program()
+        .args(["healthcheck", "--ready", "--address", &demo.address("operator")])
+        .output()
+        .unwrap();
+    assert_eq!(health.status.code(), Some(0), "{}", text(&health.stderr));
+}
+
+#[test]
+fn a_demo_is_refused_anywhere_but_on_loopback() {
+    for option in ["--listen", "--simulator-listen", "--admin-listen"] {
+        let mut command = program();
+        command.arg("demo");
+        for other in ["--listen", "--simulator-listen", "--admin-listen"] {
+            command.args([other, if other == option { "0.0.0.0:0" } else { "127.0.0.1:0" }]);
+        }
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(2));
+        assert!(text(&ended.stderr).contains("loopback"), "{}", text(&ended.stderr));
+    }
+}
+
+fn check(config: &Path) -> Output {
+    program()
+        .args(["check", "--patience", "5", "--config"])
+        .arg(config)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn check_tells_good_from_bad_and_exits_by_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let demo = demo(&["--users", "10"], &[]);
+    let simulator = demo.address("simulator");
+    let config = directory.path().join("facade.toml");
+    let write = |map: &str, token: &str| {
+        let text = format!(
+            "[inbound]\nmode = \"open\"\n[identity]\nmap_file = {map:?}\n[cloud]\nbase_url = \"http://{simulator}\"\n\
+             email = \"robot@example.com\"\napi_token = {token:?}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+    };
+    let map = directory.path().join("map.csv");
+    std::fs::write(&map, "username,account_id\njdoe,abc\n").unwrap();
+    write(map.to_str().unwrap(), "secret-token");
+    let good = check(&config);
+    assert_eq!(
+        good.status.code(),
+        Some(0),
+        "{}{}",
+        text(&good.stdout),
+        text(&good.stderr)
+    );
+    for what in [
+        "settings",
+        "map",
+        "reach",
+        "credential",
+        "read groups",
+        "read members",
+        "write",
+    ] {
+        assert!(
+            text(&good.stdout)
+                .lines()
+                .any(|line| line.starts_with("ok") && line.contains(what)),
+            "{what}"
+        );
+    }
+
+    std::fs::write(&map, "username,account_id\njdoe,a b\n,c\n").unwrap();
+    let faults = serde_json::json!({ "unauthorized": "403" }).to_string();
+    http(&format!("http://{simulator}/_sim/faults"), "x", "x", Some(faults));
+    let bad = check(&config);
+    assert_eq!(bad.status.code(), Some(1));
+    let lines = text(&bad.stdout);
+    for part in [
+        "line 2",
+        "line 3",
+        "FAIL  credential",
+        "cloud.api_token of robot@example.com",
+    ] {
+        assert!(lines.contains(part), "{part}: {lines}");
+    }
+    assert!(!lines.contains("secret-token"));
+
+    std::fs::write(&config, "[cloud]\nbase_ulr = \"x\"\n").unwrap();
+    let broken = check(&config);
+    assert_eq!(broken.status.code(), Some(2));
+    assert!(text(&broken.stderr).contains("base_ulr"), "{}", text(&broken.stderr));
+}
+
+#[test]
+fn serve_refuses_faulty_settings_with_all_faults_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("facade.toml");
+    std::fs::write(
+        &config,
+        "[inbound]\nlisten = \"0.0.0.0:0\"\nmode = \"open\"\n[extender]\ntimezone = \"Nowhere\"\n",
+    )
+    .unwrap();
+    let ended = program()
+        .args(["serve", "--config"])
+        .arg(&config)
+        .env("FACADE__ADMIN__LISTEN", "")
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    for part in ["loopback", "Nowhere", "cloud.base_url", "cloud.email"] {
+        assert!(text(&ended.stderr).contains(part), "{part}: {}", text(&ended.stderr));
+    }
+}
+
+#[test]
+fn account_entries_made_on_the_command_line_let_their_owner_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = program()
+        .args(["account", "hash", "--name", "svc \"sync\"", "--role", "administrator"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"pass:word\n").unwrap();
+    let hash = child.wait_with_output().unwrap();
+    assert_eq!(hash.status.code(), Some(0));
+    let token = program()
+        .args(["account", "token", "--name", "ci", "--role", "reader"])
+        .output()
+        .unwrap();
+    assert_eq!(token.status.code(), Some(0));
+    let accounts = directory.path().join("accounts.toml");
+    std::fs::write(&accounts, [hash.stdout, token.stdout].concat()).unwrap();
+    let demo = demo(&[], &[("FACADE__INBOUND__ACCOUNTS_FILE", &accounts)]);
+    let url = format!("http://{}/rest/extender/1.0/group/getGroups", demo.address("facade"));
+    let answer: Value = serde_json::from_str(&http(&url, "SVC \"sync\"", "pass:word", None)).unwrap();
+    assert_eq!(answer["total"], 3);
+}
+
+#[test]
+fn a_health_check_of_nobody_fails() {
+    let ended = program()
+        .args(["healthcheck", "--address", "127.0.0.1:1"])
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+}
