@@ -139,15 +139,16 @@ fn the_demo_prints_six_lines_that_answer_and_leaves_nothing_behind() {
         .collect();
     assert_eq!(answers.len(), 6);
     assert_eq!(answers[0]["total"], 5);
-    assert_eq!(answers[1]["users"][0]["fullName"], "User 000001");
-    for (answer, message) in answers[2..].iter().zip([
-        "all groups added",
-        "all users added to group",
-        "all users removed from group",
-        "all groups removed",
+    for (answer, message) in answers[1..].iter().zip([
+        Some("all groups added"),
+        Some("all users added to group"),
+        None,
+        Some("all users removed from group"),
+        Some("all groups removed"),
     ]) {
-        assert_eq!(answer["message"], message);
+        assert_eq!(answer.get("message").and_then(Value::as_str), message);
     }
+    assert_eq!(answers[3]["users"][0]["fullName"], "User 000001");
     assert_eq!(demo.terminate(), 0);
     assert_eq!(
         std::fs::read_dir(temporary.path()).unwrap().count(),

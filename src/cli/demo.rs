@@ -16,9 +16,6 @@ use crate::settings::{Mode, Settings};
 use crate::simulator::{Options, Person, Simulator};
 
 const DEFAULTS: &str = include_str!("../../config/demo.toml");
-/// 2022-06-07 12:38:40 UTC, so that dates have something to show.
-const CREATED: i64 = 1_654_605_520_000;
-const DAY_MS: i64 = 86_400_000;
 
 /// Show the main job with no account and no configuration
 #[derive(clap::Args, Debug)]
@@ -80,7 +77,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let simulator_stop = CancellationToken::new();
     let stopped = simulator_stop.clone();
     let simulator = tokio::spawn(simulator.run(simulator_listener, async move { stopped.cancelled().await }));
-    let users: Vec<&str> = people.iter().take(2).map(|person| person.username.as_str()).collect();
+    let names = people
+        .iter()
+        .map(|person| person.username.as_str())
+        .filter(|name| !name.is_empty());
+    let users: Vec<&str> = names.take(2).collect();
     print(&guide(facade, simulator_address, admin, mode, &users))?;
     server.run(listeners, stop).await;
     // The facade's last changes still want an answer, so the simulator goes last.
@@ -106,27 +107,21 @@ fn loopback(what: &str, address: Option<SocketAddr>) -> anyhow::Result<()> {
     }
 }
 
+/// Everybody who has a name; a data file may hold accounts without any.
 fn write_map(path: &Path, people: &[Person]) -> anyhow::Result<()> {
     let mut file = csv::Writer::from_path(path)?;
-    file.write_record([
-        "username",
-        "key",
-        "email",
-        "account_id",
-        "full_name",
-        "created",
-        "updated",
-    ])?;
-    for (day, person) in (0_i64..).zip(people) {
-        let created = CREATED.saturating_add(day.saturating_mul(DAY_MS)).to_string();
-        let Person {
-            username,
-            key,
-            email,
-            account_id,
-            display_name,
-        } = person;
-        file.write_record([username, key, email, account_id, display_name, &created, &created])?;
+    file.write_record(["username", "key", "email", "account_id", "full_name"])?;
+    for Person {
+        username,
+        key,
+        email,
+        account_id,
+        display_name,
+    } in people
+    {
+        if [username, key, email].into_iter().any(|name| !name.trim().is_empty()) {
+            file.write_record([username, key, email, account_id, display_name])?;
+        }
     }
     file.flush()?;
     Ok(())
@@ -161,6 +156,8 @@ fn guide(facade: SocketAddr, simulator: SocketAddr, admin: Option<SocketAddr>, m
     let base = format!("http://{facade}/rest/extender/1.0/group");
     let get = |path: &str| format!("curl -s{} '{base}/{path}'", who("reader"));
     let post = |path: &str, body: &str| {
+        // As a shell wants a quote within quotes.
+        let body = body.replace('\'', "'\\''");
         format!(
             "curl -s{} -H 'Content-Type: application/json' -d '{body}' '{base}/{path}'",
             who("admin")
@@ -169,9 +166,9 @@ fn guide(facade: SocketAddr, simulator: SocketAddr, admin: Option<SocketAddr>, m
     let users = serde_json::json!({ "users": users }).to_string();
     let lines = [
         get("getGroups?maxResults=10"),
-        get("getUsers/confluence-administrators?showBasicDetails=true"),
         post("addGroups", "{\"groups\":[\"demo team\"]}"),
         post("addUsers/demo%20team", &users),
+        get("getUsers/demo%20team?showBasicDetails=true"),
         post("removeUsers/demo%20team", &users),
         post("removeGroups", "{\"groups\":[\"demo team\"]}"),
     ];
