@@ -21,16 +21,14 @@ RUN apt-get update \
     && useradd --system --uid 10001 --home-dir /var/lib/extender-facade --shell /usr/sbin/nologin facade \
     && install -d -o facade -g facade -m 0700 /var/lib/extender-facade \
     && install -d -m 0755 /etc/extender-facade
+# Replaced by the file that is mounted over it. No variables: they would outrank that file.
+COPY config/container.toml /etc/extender-facade/facade.toml
 COPY --from=build /src/target/release/extender-facade /usr/local/bin/extender-facade
 USER 10001
 WORKDIR /var/lib/extender-facade
-# The listener of a container is reached from outside it: put TLS before it, or give it a certificate.
-ENV FACADE__STATE_DIR=/var/lib/extender-facade \
-    FACADE__INBOUND__LISTEN=0.0.0.0:8090 \
-    FACADE__LOG__FORMAT=json
 EXPOSE 8090
 VOLUME ["/var/lib/extender-facade"]
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["extender-facade", "healthcheck"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["extender-facade", "healthcheck", "--config", "/etc/extender-facade/facade.toml"]
 ENTRYPOINT ["extender-facade"]
 CMD ["serve", "--config", "/etc/extender-facade/facade.toml"]

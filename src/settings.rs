@@ -239,7 +239,8 @@ impl Settings {
         if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(|e| one(format!("{}: {e}", path.display())))?;
             // Parsed once on its own so that a fault names the file and the line.
-            toml::from_str::<toml::Table>(&text).map_err(|e| one(format!("{}: {e}", path.display())))?;
+            toml::from_str::<toml::Table>(&text)
+                .map_err(|e| one(format!("{}: {}", path.display(), place(&e, &text))))?;
             builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
         }
         builder = builder.add_source(File::from_str(overlay, FileFormat::Toml));
@@ -412,6 +413,17 @@ impl Settings {
         check(cloud.try_timeout_ms > 0, "cloud.try_timeout_ms must be at least 1");
         check(cloud.max_answer_bytes > 0, "cloud.max_answer_bytes must be at least 1");
 
+        // Thirty days: beyond what anybody means, and far below what clocks and caches can add to the present.
+        const LONGEST_S: u64 = 30 * 86_400;
+        for (key, value) in self.durations() {
+            let longest = if key.ends_with("_ms") {
+                LONGEST_S * 1000
+            } else {
+                LONGEST_S
+            };
+            check(value <= longest, &format!("{key} must be at most {longest}"));
+        }
+
         if let Some(listen) = self.admin.listen {
             check(
                 listen.ip().is_loopback() || !self.admin.token.expose_secret().is_empty(),
@@ -419,6 +431,33 @@ impl Settings {
             );
         }
         if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+    }
+}
+
+impl Settings {
+    /// Every setting that is a time.
+    fn durations(&self) -> [(&'static str, u64); 18] {
+        let (inbound, extender, cache, cloud) = (&self.inbound, &self.extender, &self.cache, &self.cloud);
+        [
+            ("shutdown_s", self.shutdown_s),
+            ("inbound.verified_ttl_s", inbound.verified_ttl_s),
+            ("inbound.passthrough_validate_s", inbound.passthrough_validate_s),
+            ("inbound.body_timeout_s", inbound.body_timeout_s),
+            ("inbound.header_timeout_s", inbound.header_timeout_s),
+            ("extender.read_deadline_s", extender.read_deadline_s),
+            ("extender.bulk_answer_deadline_s", extender.bulk_answer_deadline_s),
+            ("extender.bulk_give_up_s", extender.bulk_give_up_s),
+            ("cache.members_ttl_s", cache.members_ttl_s),
+            ("cache.members_write_ttl_s", cache.members_write_ttl_s),
+            ("cache.groups_ttl_s", cache.groups_ttl_s),
+            ("cache.group_id_write_ttl_s", cache.group_id_write_ttl_s),
+            ("cache.accounts_ttl_s", cache.accounts_ttl_s),
+            ("cache.negative_ttl_s", cache.negative_ttl_s),
+            ("cache.read_lag_s", cache.read_lag_s),
+            ("cloud.connect_timeout_ms", cloud.connect_timeout_ms),
+            ("cloud.try_timeout_ms", cloud.try_timeout_ms),
+            ("cloud.backoff_cap_ms", cloud.backoff_cap_ms),
+        ]
     }
 }
 
@@ -450,6 +489,18 @@ impl Cloud {
         }
         Ok(text.to_owned())
     }
+}
+
+/// A TOML fault with its line, and without the line's text: that may hold a secret.
+fn place(error: &toml::de::Error, text: &str) -> String {
+    let line = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .map(|before| before.matches('\n').count() + 1);
+    line.map_or_else(
+        || error.message().to_owned(),
+        |line| format!("line {line}: {}", error.message()),
+    )
 }
 
 /// Seconds as a duration.
@@ -565,6 +616,32 @@ mod tests {
         ] {
             assert!(faults.to_string().contains(part), "{part} in {faults}");
         }
+    }
+
+    #[test]
+    fn a_time_that_no_clock_can_add_is_refused() {
+        let most = i64::MAX.to_string();
+        let settings = with(&[
+            ("FACADE__CACHE__READ_LAG_S", &most),
+            ("FACADE__CLOUD__TRY_TIMEOUT_MS", &most),
+        ])
+        .unwrap();
+        let faults = settings.validate().unwrap_err().to_string();
+        assert!(
+            faults.contains("cache.read_lag_s") && faults.contains("cloud.try_timeout_ms"),
+            "{faults}"
+        );
+    }
+
+    #[test]
+    fn a_fault_in_a_file_is_told_with_its_line_and_without_its_text() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("facade.toml");
+        std::fs::write(&file, "[cloud]\napi_token = \"ATATT-secret\n").unwrap();
+        let fault = Settings::load(Some(&file), "", Some(Variables::new()))
+            .unwrap_err()
+            .to_string();
+        assert!(fault.contains("line 2") && !fault.contains("ATATT"), "{fault}");
     }
 
     #[test]

@@ -64,7 +64,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(faults) => report.faults("settings", &faults),
     }
     match server::load_accounts(&settings) {
-        Ok(Some(accounts)) => report.good("accounts", format_args!("{accounts:?}")),
+        Ok(Some(accounts)) => {
+            let (accounts, tokens) = accounts.counts();
+            report.good("accounts", format_args!("{accounts} accounts, {tokens} tokens"));
+        }
+        // Mode `accounts` without a file is a fault of the settings, told above.
+        Ok(None) if settings.inbound.mode == Mode::Accounts => {}
         Ok(None) => report.good("accounts", "none needed in this mode"),
         Err(faults) => report.faults("accounts", &faults),
     }
@@ -84,7 +89,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Err(faults) => report.faults("map", &faults),
     }
+    if let Err(faults) = server::check_files(&settings) {
+        report.faults("files", &faults);
+    }
     match server::cloud(&settings, &Metrics::new()) {
+        // Its fault is one of the settings, told above.
+        Err(_) if settings.cloud.site().is_err() => {}
         Ok((client, credential)) => {
             ask_cloud(
                 &Confluence::new(client, credential),

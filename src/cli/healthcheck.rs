@@ -1,16 +1,24 @@
 //! `healthcheck`: what a container asks its own process, with nothing but this binary at hand.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::settings::Settings;
 
 /// Ask a running facade whether it is alive
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The admin listener
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8092")]
-    address: SocketAddr,
+    /// The admin listener [default: as the settings say]
+    #[arg(long, value_name = "ADDR")]
+    address: Option<SocketAddr>,
+    /// The file given to `serve`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Ask whether it is ready instead
     #[arg(long)]
     ready: bool,
@@ -26,15 +34,36 @@ pub fn run(args: &Args) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("{}: {error}", args.address);
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn ask(args: &Args) -> std::io::Result<String> {
+/// Where the settings put the admin listener; one that listens everywhere is asked on this machine.
+fn address(args: &Args) -> anyhow::Result<SocketAddr> {
+    if let Some(address) = args.address {
+        return Ok(address);
+    }
+    let mut address = Settings::load(args.config.as_deref(), "", None)?
+        .admin
+        .listen
+        .context("admin.listen is switched off")?;
+    if address.ip().is_unspecified() {
+        let here = if address.is_ipv4() {
+            IpAddr::from(Ipv4Addr::LOCALHOST)
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        };
+        address.set_ip(here);
+    }
+    Ok(address)
+}
+
+fn ask(args: &Args) -> anyhow::Result<String> {
+    let address = address(args)?;
     let patience = Duration::from_secs(3);
-    let mut stream = TcpStream::connect_timeout(&args.address, patience)?;
+    let mut stream = TcpStream::connect_timeout(&address, patience).with_context(|| address.to_string())?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     let path = if args.ready { "/ready" } else { "/live" };

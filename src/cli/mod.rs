@@ -44,26 +44,20 @@ impl Cli {
     /// # Errors
     /// Why it could not run.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        match self.command {
-            Command::Account(args) => account::run(args),
-            Command::Healthcheck(args) => Ok(healthcheck::run(&args)),
-            command => {
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .enable_all()
-                    .build()
-                    .context("cannot start")?;
-                runtime.block_on(async {
-                    match command {
-                        Command::Serve(args) => serve::run(args).await,
-                        Command::Demo(args) => demo::run(args).await,
-                        Command::Simulate(args) => simulate::run(args).await,
-                        Command::Check(args) => check::run(args).await,
-                        Command::Account(args) => account::run(args),
-                        Command::Healthcheck(args) => Ok(healthcheck::run(&args)),
-                    }
-                })
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start")?;
+        runtime.block_on(async {
+            match self.command {
+                Command::Serve(args) => serve::run(args).await,
+                Command::Demo(args) => demo::run(args).await,
+                Command::Simulate(args) => simulate::run(args).await,
+                Command::Check(args) => check::run(args).await,
+                Command::Account(args) => account::run(args),
+                Command::Healthcheck(args) => Ok(healthcheck::run(&args)),
             }
-        }
+        })
     }
 }
 

@@ -130,6 +130,30 @@ pub fn load_accounts(settings: &Settings) -> Result<Option<Accounts>, Faults> {
     })))
 }
 
+/// Tries the other files that the settings name: the certificate, and the state directory, which is made where it is
+/// not there.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_files(settings: &Settings) -> Result<(), Faults> {
+    let mut faults = Vec::new();
+    faults.extend(tls(settings).err());
+    faults.extend(audit(settings, Metrics::new()).err());
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+}
+
+fn tls(settings: &Settings) -> Result<Option<TlsAcceptor>, String> {
+    match (&settings.inbound.tls_cert_file, &settings.inbound.tls_key_file) {
+        (Some(cert), Some(key)) => tls::acceptor(cert, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn audit(settings: &Settings, metrics: Metrics) -> Result<Audit, String> {
+    let open = Audit::open(&settings.state_dir, metrics);
+    open.map_err(|e| format!("state_dir {}: {e}", settings.state_dir.display()))
+}
+
 /// The client and, where one is configured, the credential with which Cloud is called.
 ///
 /// # Errors
@@ -166,12 +190,8 @@ impl Server {
         let one = |fault: String| Faults(vec![fault]);
         let settings = Arc::new(settings);
         let metrics = Metrics::new();
-        let tls = match (&settings.inbound.tls_cert_file, &settings.inbound.tls_key_file) {
-            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key).map_err(one)?),
-            _ => None,
-        };
-        let audit = Audit::open(&settings.state_dir, metrics.clone())
-            .map_err(|e| one(format!("state_dir {}: {e}", settings.state_dir.display())))?;
+        let tls = tls(&settings).map_err(one)?;
+        let audit = audit(&settings, metrics.clone()).map_err(one)?;
         let (client, credential) = cloud(&settings, &metrics)?;
         if map.ambiguous() > 0 {
             tracing::warn!(

@@ -178,6 +178,12 @@ impl Accounts {
         self.book.token(&hash::sha256(token), now).ok_or(Refused::UnknownToken)
     }
 
+    /// How many accounts and tokens there are.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        self.book.counts()
+    }
+
     /// How many password hashes this value has computed since it was made.
     pub fn hash_runs(&self) -> u64 {
         self.gate.hash_runs()
