@@ -4,5 +4,11 @@
 #[path = "../support/cloud.rs"]
 mod cloud;
 mod harness;
+mod raw;
+mod worlds;
 
 mod calls;
+
+mod answers;
+mod paging;
+mod urls;
