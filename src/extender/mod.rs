@@ -162,6 +162,9 @@ impl Extender {
         if let Ok(value) = HeaderValue::from_str(id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
+        // hyper leaves the length of an empty body out of its answer to HEAD, which is to have the headers of a GET.
+        let length = HeaderValue::from(response.body().len());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
         let (status, seconds) = (response.status().as_u16(), from.elapsed().as_secs_f64());
         let call = told.call.unwrap_or("none");
         self.metrics.requests.get_or_create(&Inbound { call, status }).inc();

@@ -10,5 +10,7 @@ mod worlds;
 mod calls;
 
 mod answers;
+mod errors;
+mod headers;
 mod paging;
 mod urls;
