@@ -10,6 +10,7 @@ mod worlds;
 mod calls;
 
 mod answers;
+mod bodies;
 mod errors;
 mod headers;
 mod paging;
