@@ -10,8 +10,12 @@ mod worlds;
 mod calls;
 
 mod answers;
+mod auth;
 mod bodies;
+mod changes;
+mod dates;
 mod errors;
 mod headers;
+mod open_mode;
 mod paging;
 mod urls;
