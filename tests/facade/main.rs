@@ -18,4 +18,5 @@ mod errors;
 mod headers;
 mod open_mode;
 mod paging;
+mod passthrough;
 mod urls;
