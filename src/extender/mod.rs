@@ -267,7 +267,7 @@ fn fail(error: &Error, id: &RequestId) -> Response<Bytes> {
     let mut response = match &error.message {
         Some(message) => {
             if error.status.is_server_error() {
-                tracing::warn!(request = %id, status = error.status.as_u16(), %message, "failed");
+                tracing::warn!(request = %id, status = error.status.as_u16(), cause = message.as_str(), "failed");
             }
             json(error.status, wire::error(message, error.status.as_u16()))
         }

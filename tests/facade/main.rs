@@ -9,6 +9,7 @@ mod worlds;
 
 mod calls;
 
+mod admin_listener;
 mod answers;
 mod auth;
 mod bodies;
@@ -19,4 +20,7 @@ mod headers;
 mod open_mode;
 mod paging;
 mod passthrough;
+mod privacy;
+mod random;
+mod robustness;
 mod urls;
