@@ -14,6 +14,7 @@ mod answers;
 mod auth;
 mod bodies;
 mod changes;
+mod compatibility;
 mod dates;
 mod errors;
 mod headers;

@@ -279,6 +279,26 @@ async fn questions_that_cloud_did_not_answer_are_no_guesses() {
 }
 
 #[tokio::test]
+async fn more_callers_than_caches_are_kept_for_are_all_answered() {
+    let world = World::start(options(5, &[("g", 3)]), |all| {
+        settings(all);
+        all.inbound.passthrough_partitions = 2;
+    })
+    .await;
+    for round in 0..2 {
+        for caller in 0..5 {
+            let (email, token) = (format!("{caller}@example.com"), format!("t-{caller}"));
+            let answer = get(&world, "getUsers/g", &email, &token).await;
+            assert_eq!(
+                (answer.status, &answer.json()["total"]),
+                (200, &json!(3)),
+                "{round} {caller}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn guessing_tokens_of_one_address_is_stopped_before_cloud() {
     let world = world().await;
     assert_eq!(get(&world, "getGroups", "ann@example.com", "t-ann").await.status, 200);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{ADMIN, READER, World};
+use crate::harness::{ADMIN, READER, World, options};
 use crate::raw::{Line, exchange, head};
 
 const GROUPS: &str = "/rest/extender/1.0/group/getGroups";
@@ -129,6 +129,34 @@ async fn what_is_no_http_ends_its_own_connection_and_nothing_else() {
     let answer = exchange(world.facade, head("GET", GROUPS, &many)).await;
     assert_eq!(answer.status, 431, "{answer:?}");
     assert_eq!(world.get("getGroups").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_or_half_a_head_is_closed_in_time() {
+    let world = World::start(options(1, &[]), |settings| settings.inbound.header_timeout_s = 1).await;
+    for bytes in ["", "GET /rest/extender/1.0/gr", "GET / HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+        let mut line = Line::to(world.facade).await;
+        line.say(bytes).await;
+        while !line.is_closed().await {}
+    }
+    let mut line = Line::to(world.facade).await;
+    line.say(head("GET", GROUPS, &bearer(READER))).await;
+    assert_eq!(line.hear().await.unwrap().status, 200);
+    assert!(line.is_closed().await, "an idle connection is closed as well");
+}
+
+#[tokio::test]
+async fn connections_above_the_limit_wait_for_their_turn() {
+    let world = World::start(options(1, &[]), |settings| settings.inbound.max_connections = 2).await;
+    let mut lines = Vec::new();
+    for _ in 0..6 {
+        let mut line = Line::to(world.facade).await;
+        line.say(head("GET", GROUPS, &bearer(READER))).await;
+        lines.push(line);
+    }
+    for mut line in lines {
+        assert_eq!(line.hear().await.unwrap().status, 200);
+    }
 }
 
 #[tokio::test]
