@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize as _, Deserializer};
 
@@ -42,19 +42,18 @@ pub async fn read(body: &mut Incoming, limit: usize, patience: Duration) -> Resu
     tokio::time::timeout(patience, read).await.unwrap_or(Err(Lost::TooSlow))
 }
 
-/// Reads away what a client still sends after its answer is decided: many clients send the whole body before they look
-/// for an answer, and a connection that is closed before that takes the answer with it.
-pub async fn drain(body: &mut Incoming, limit: usize, patience: Duration) {
-    let mut left = limit;
-    let read = async {
-        while let Some(Ok(chunk)) = body.next().await {
-            left = left.saturating_sub(chunk.len());
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(patience, read).await;
+/// Reads away, beside the answer, what a client still sends of a body that nobody wants: many clients send the whole
+/// body before they look for an answer, and a connection that is closed before that takes the answer with it. Bounded
+/// by the time that a body may take anyway.
+pub fn drain(mut body: Incoming, patience: Duration) {
+    // Nearly every body has been read, or was never there.
+    if body.next().now_or_never().is_some_and(|chunk| chunk.is_none()) {
+        return;
+    }
+    tokio::spawn(async move {
+        let read = async { while let Some(Ok(_)) = body.next().await {} };
+        let _ = tokio::time::timeout(patience, read).await;
+    });
 }
 
 /// The names under `key` in a JSON object.

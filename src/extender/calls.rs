@@ -1,7 +1,5 @@
 //! The six calls: what a request asks for, put to the domain, and its answer put into the legacy words.
 
-use std::time::Duration;
-
 use http::StatusCode;
 
 use super::auth::Admitted;
@@ -121,6 +119,7 @@ impl Extender {
             return Err(too_large());
         }
         let patience = seconds(inbound.body_timeout_s);
+        request.body_begun = true;
         let body = body::read(&mut request.body, inbound.max_body_bytes, patience)
             .await
             .map_err(|lost| match lost {
@@ -148,6 +147,3 @@ impl Extender {
         )
     }
 }
-
-/// How long, and how much, is read of a body nobody wants, so that the client gets to read its answer.
-pub(super) const DRAIN: (usize, Duration) = (64 * 1024 * 1024, Duration::from_secs(5));

@@ -27,13 +27,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use warp::Filter as _;
 
 use self::auth::{Admitted, Door, Role};
-use self::calls::{DRAIN, Success};
+use self::calls::Success;
 pub use self::error::Error;
 use self::query::Query;
 use crate::browser;
 use crate::metrics::{Inbound, Metrics};
 use crate::model::{GroupName, RequestId};
-use crate::settings::{Mode, Settings};
+use crate::settings::{Mode, Settings, seconds};
 
 /// The six calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,8 @@ struct Request {
     headers: HeaderMap,
     peer: SocketAddr,
     body: body::Incoming,
+    /// Some of the body was asked for: a client that waited for leave to send it has it.
+    body_begun: bool,
 }
 
 /// The legacy API of one process.
@@ -129,6 +131,7 @@ impl Extender {
                         headers,
                         peer: peer.map_or(unknown, |Peer(address)| address),
                         body: incoming(body),
+                        body_begun: false,
                     };
                     async move { warp::reply::Reply::into_response(extender.answer(request).await) }
                 },
@@ -139,6 +142,7 @@ impl Extender {
     async fn answer(&self, mut request: Request) -> Response<Bytes> {
         let from = Instant::now();
         let (method, path, id) = (request.method.clone(), request.path.clone(), request.id.clone());
+        let peer = request.peer;
         let mut told = Told::default();
         let judged = AssertUnwindSafe(self.judge(&mut request, &mut told))
             .catch_unwind()
@@ -151,9 +155,9 @@ impl Extender {
                 Duration::from_secs(5),
             ))
         });
-        // A client that waits for leave to send its body has not sent it.
-        if !request.headers.contains_key(EXPECT) {
-            body::drain(&mut request.body, DRAIN.0, DRAIN.1).await;
+        // A client that still waits for leave to send its body has not sent it.
+        if request.body_begun || !request.headers.contains_key(EXPECT) {
+            body::drain(request.body, seconds(self.settings.inbound.body_timeout_s));
         }
         let mut response = match result {
             Ok(success) => self.succeed(success, &told),
@@ -162,12 +166,15 @@ impl Extender {
         if let Ok(value) = HeaderValue::from_str(id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
-        let (status, seconds) = (response.status().as_u16(), from.elapsed().as_secs_f64());
+        // hyper leaves the length of an empty body out of its answer to HEAD, which is to have the headers of a GET.
+        let length = HeaderValue::from(response.body().len());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+        let (status, took) = (response.status().as_u16(), from.elapsed().as_secs_f64());
         let call = told.call.unwrap_or("none");
         self.metrics.requests.get_or_create(&Inbound { call, status }).inc();
-        self.metrics.request_seconds.observe(seconds);
+        self.metrics.request_seconds.observe(took);
         // The path alone: a query may hold a password (`os_password`).
-        tracing::info!(request = %id, peer = %request.peer, caller = told.caller.as_deref(), %method, path, status, seconds, "answered");
+        tracing::info!(request = %id, %peer, caller = told.caller.as_deref(), %method, path, status, seconds = took, "answered");
         response
     }
 
@@ -260,7 +267,7 @@ fn fail(error: &Error, id: &RequestId) -> Response<Bytes> {
     let mut response = match &error.message {
         Some(message) => {
             if error.status.is_server_error() {
-                tracing::warn!(request = %id, status = error.status.as_u16(), %message, "failed");
+                tracing::warn!(request = %id, status = error.status.as_u16(), cause = message.as_str(), "failed");
             }
             json(error.status, wire::error(message, error.status.as_u16()))
         }

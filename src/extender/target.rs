@@ -16,8 +16,11 @@ pub struct Target {
 pub fn parse(raw: &str, prefixes: &[String]) -> Option<Target> {
     // Quirk: repeated slashes count as one (docs/compatibility.md, "Paths"): scripts glue a base URL that ends in a
     // slash to a path that begins with one. One trailing slash goes the same way.
-    let segments: Vec<&str> = raw.split('/').filter(|segment| !segment.is_empty()).collect();
-    let decoded: Vec<String> = segments.into_iter().map(decode).collect::<Option<_>>()?;
+    // Quirk: everything from `;` on is cut (docs/compatibility.md, "Paths"): matrix parameters such as `;jsessionid=`.
+    // Cut before empty segments go: `getUsers/;jsessionid=1` names no group.
+    let segments = raw.split('/').filter_map(|segment| segment.split(';').next());
+    let segments = segments.filter(|segment| !segment.is_empty());
+    let decoded: Vec<String> = segments.map(decode).collect::<Option<_>>()?;
     let decoded: Vec<&str> = decoded.iter().map(String::as_str).collect();
     prefixes.iter().find_map(|prefix| {
         let mut rest = decoded.as_slice();
@@ -39,10 +42,8 @@ pub fn parse(raw: &str, prefixes: &[String]) -> Option<Target> {
     })
 }
 
-/// One segment: the matrix parameter cut off, then percent-decoded once, as UTF-8. A `+` is a plus, `%2F` a slash.
-fn decode(segment: &str) -> Option<String> {
-    // Quirk: everything from `;` on is cut (docs/compatibility.md, "Paths"): matrix parameters such as `;jsessionid=`.
-    let text = segment.split(';').next().unwrap_or_default();
+/// One segment, percent-decoded once, as UTF-8. A `+` is a plus, `%2F` a slash.
+fn decode(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
@@ -84,6 +85,10 @@ mod tests {
             (
                 "/rest/extender/1.0/group/getGroups",
                 Some(("getGroups".to_owned(), None)),
+            ),
+            (
+                "/rest/extender/1.0/group/getUsers/;jsessionid=1",
+                Some(("getUsers".to_owned(), None)),
             ),
             ("/rest/extender/1.0/group/getUsers/100%", None),
             ("/rest/extender/1.0/group/getUsers/%zz", None),

@@ -4,6 +4,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -22,8 +24,15 @@ pub(super) type Digest = [u8; 32];
 /// The attempts of one process, under a key that nobody else has.
 pub(super) struct Attempts {
     keyed: Hmac<Sha256>,
-    pairs: moka::sync::Cache<(Digest, IpAddr), Arc<DefaultDirectRateLimiter>>,
+    pairs: moka::sync::Cache<(Digest, IpAddr), Arc<Pair>>,
     quota: Quota,
+}
+
+/// The attempts of one account from one network.
+struct Pair {
+    limiter: DefaultDirectRateLimiter,
+    /// Attempts that count as not made. A limiter cannot give back what it took.
+    forgiven: AtomicU32,
 }
 
 impl Attempts {
@@ -61,11 +70,27 @@ impl Attempts {
 
     /// Whether this account may be tried from this network once more; asking counts.
     pub(super) fn admits(&self, account: &str, peer: IpAddr) -> bool {
-        let pair = (self.digest(&["account", account]), network(peer));
-        self.pairs
-            .get_with(pair, || Arc::new(RateLimiter::direct(self.quota)))
-            .check()
-            .is_ok()
+        let pair = self.pair(account, peer);
+        let less = |forgiven: u32| forgiven.checked_sub(1);
+        pair.limiter.check().is_ok() || pair.forgiven.fetch_update(Relaxed, Relaxed, less).is_ok()
+    }
+
+    /// One attempt that was admitted came to nothing through nobody's fault.
+    pub(super) fn forgive(&self, account: &str, peer: IpAddr) {
+        let most = self.quota.burst_size().get();
+        let more = |forgiven: u32| (forgiven < most).then_some(forgiven + 1);
+        // At the most already: then all of them are forgiven.
+        let _ = self.pair(account, peer).forgiven.fetch_update(Relaxed, Relaxed, more);
+    }
+
+    fn pair(&self, account: &str, peer: IpAddr) -> Arc<Pair> {
+        let key = (self.digest(&["account", account]), network(peer));
+        self.pairs.get_with(key, || {
+            Arc::new(Pair {
+                limiter: RateLimiter::direct(self.quota),
+                forgiven: AtomicU32::new(0),
+            })
+        })
     }
 }
 

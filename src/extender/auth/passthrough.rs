@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::future::Cache;
@@ -22,12 +23,14 @@ use crate::settings::{Settings, seconds};
 /// How many never-validated credentials one e-mail address may try from one network at once, and how soon one more.
 const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 const REFILL: Duration = Duration::from_secs(6);
+/// How often a caller joins somebody else's question that was then not asked because of that one's address.
+const MAX_JOINS: usize = 8;
 
 /// The callers of one process.
 pub struct Passthrough {
     client: Arc<Client>,
     process: Arc<Process>,
-    attempts: Attempts,
+    attempts: Arc<Attempts>,
     /// Credentials that Cloud accepted a short while ago.
     valid: Cache<Digest, ()>,
     partitions: Cache<Digest, Arc<Directory>>,
@@ -42,7 +45,7 @@ impl Passthrough {
         Self {
             client,
             process,
-            attempts: Attempts::new(BURST, REFILL),
+            attempts: Arc::new(Attempts::new(BURST, REFILL)),
             valid: Cache::builder()
                 .max_capacity(inbound.passthrough_partitions)
                 .eviction_policy(EvictionPolicy::lru())
@@ -100,39 +103,47 @@ impl Passthrough {
         peer: IpAddr,
         request: &RequestId,
     ) -> Result<(), Denied> {
-        // A credential that was accepted before is asked about again without limit; guesses are not.
-        if !self.partitions.contains_key(&digest) && !self.attempts.admits(NameKey::of(email).as_str(), peer) {
-            return Err(Denied::LockedOut);
-        }
-        let (valid, cloud, request) = (self.valid.clone(), cloud.clone(), request.clone());
-        let patience = Instant::now() + self.deadline;
-        let asked = tokio::spawn(async move {
-            let ask = async {
-                cloud
-                    .current_user(&request, Patience::Until(patience))
-                    .await
-                    .map(|_user| ())
+        let until = Instant::now() + self.deadline;
+        for _ in 0..MAX_JOINS {
+            let began = Arc::new(AtomicBool::new(false));
+            let asking = Asking {
+                attempts: Arc::clone(&self.attempts),
+                // A credential that was accepted before is asked about again without limit; guesses are not.
+                known: self.partitions.contains_key(&digest),
+                account: NameKey::of(email),
+                peer,
+                cloud: cloud.clone(),
+                request: request.clone(),
+                until,
+                began: Arc::clone(&began),
             };
-            valid.try_get_with(digest, ask).await
-        });
-        match asked.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => match &*error {
-                // Cloud answers a wrong token and a missing product access alike.
-                cloud::Error::Refused { .. } | cloud::Error::Rejected { .. } => {
-                    self.partitions.invalidate(&digest).await;
-                    Err(Denied::WrongPassword)
-                }
-                cloud::Error::Unavailable { retry_after, .. } => Err(Denied::Unavailable {
-                    retry_after: *retry_after,
-                    cause: error.to_string(),
-                }),
-            },
-            Err(_panicked) => Err(Denied::Unavailable {
-                retry_after: Duration::from_secs(5),
-                cause: "the credential could not be validated".to_owned(),
-            }),
+            let valid = self.valid.clone();
+            // On a task of its own: a caller who hangs up must not cut short what others wait for.
+            match tokio::spawn(async move { valid.try_get_with(digest, asking.ask()).await }).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(unproven)) => match &*unproven {
+                    // A lock-out belongs to the address of who began to ask; the others must not suffer for it.
+                    Unproven::LockedOut if !began.load(Ordering::Relaxed) => {}
+                    Unproven::LockedOut => return Err(Denied::LockedOut),
+                    // Cloud answers a wrong token and a missing product access alike.
+                    Unproven::Cloud(cloud::Error::Refused { .. } | cloud::Error::Rejected { .. }) => {
+                        self.partitions.invalidate(&digest).await;
+                        return Err(Denied::WrongPassword);
+                    }
+                    Unproven::Cloud(error @ cloud::Error::Unavailable { retry_after, .. }) => {
+                        return Err(Denied::Unavailable {
+                            retry_after: *retry_after,
+                            cause: error.to_string(),
+                        });
+                    }
+                },
+                Err(_panicked) => break,
+            }
         }
+        Err(Denied::Unavailable {
+            retry_after: Duration::from_secs(5),
+            cause: "the credential could not be validated".to_owned(),
+        })
     }
 
     /// Cloud refused the credential in the middle of its work: it is asked about anew before it is used again.
@@ -140,5 +151,42 @@ impl Passthrough {
         self.valid
             .invalidate(&self.attempts.digest(&["passthrough", email, token.expose_secret()]))
             .await;
+    }
+}
+
+/// Why a credential was not found good.
+enum Unproven {
+    LockedOut,
+    Cloud(cloud::Error),
+}
+
+/// One question to Cloud, on behalf of everybody who shows this credential meanwhile: only one of them pays for it.
+struct Asking {
+    attempts: Arc<Attempts>,
+    known: bool,
+    account: NameKey,
+    peer: IpAddr,
+    cloud: Confluence,
+    request: RequestId,
+    until: Instant,
+    began: Arc<AtomicBool>,
+}
+
+impl Asking {
+    async fn ask(self) -> Result<(), Unproven> {
+        self.began.store(true, Ordering::Relaxed);
+        let account = self.account.as_str();
+        if !self.known && !self.attempts.admits(account, self.peer) {
+            return Err(Unproven::LockedOut);
+        }
+        let asked = self
+            .cloud
+            .current_user(&self.request, Patience::Until(self.until))
+            .await;
+        if !self.known && matches!(asked, Err(cloud::Error::Unavailable { .. })) {
+            // Nobody learned whether it was a good guess.
+            self.attempts.forgive(account, self.peer);
+        }
+        asked.map(|_user| ()).map_err(Unproven::Cloud)
     }
 }
