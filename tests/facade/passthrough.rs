@@ -346,6 +346,7 @@ async fn tls_carries_it() {
     let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     let world = World::start(options(5, &[("g", 2)]), |all| {
         settings(all);
+        all.inbound.header_timeout_s = 1;
         let directory = all.state_dir.parent().unwrap().to_owned();
         let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
         std::fs::write(&cert, signed.cert.pem()).unwrap();
@@ -371,4 +372,6 @@ async fn tls_carries_it() {
         .await;
     line.finish().await;
     while !line.is_closed().await {}
+    // Whoever never says a word is not waited for.
+    assert!(crate::raw::Line::to(world.facade).await.is_closed().await);
 }
