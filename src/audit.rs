@@ -4,10 +4,8 @@
 //! written stays in memory and is tried again; meanwhile [`Audit::check`] refuses new changes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +18,9 @@ pub const FILE: &str = "audit.jsonl";
 
 /// Lines kept in memory while they cannot be written; beyond it they are lost to the file, and logged as errors.
 const MAX_PENDING: usize = 16 * 1024 * 1024;
+
+/// How many blanks must find room before a change is begun: a block of a file system, a dozen lines.
+const ROOM: usize = 4096;
 
 /// What became of one name, as the audit tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ struct Line<'a> {
 
 enum Message {
     Lines(Vec<u8>),
+    Check(oneshot::Sender<bool>),
     Flush(oneshot::Sender<bool>),
 }
 
@@ -70,7 +72,6 @@ enum Message {
 #[derive(Clone, Debug)]
 pub struct Audit {
     sender: mpsc::Sender<Message>,
-    healthy: Arc<AtomicBool>,
 }
 
 impl Audit {
@@ -81,29 +82,33 @@ impl Audit {
     pub fn open(state_dir: &Path, metrics: Metrics) -> io::Result<Self> {
         make_private_dir(state_dir)?;
         let mut options = OpenOptions::new();
-        options.create(true).append(true);
+        options.create(true).append(true).read(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(state_dir.join(FILE))?;
-        let length = file.seek(SeekFrom::End(0))?;
+        let mut length = file.seek(SeekFrom::End(0))?;
+        if length > 0 && !ends_a_line(&mut file)? {
+            // A process was killed while it wrote: what comes now must not be glued to half a line.
+            length += 1;
+            file.write_all(b"\n")?;
+        }
         let (sender, receiver) = mpsc::channel(256);
-        let healthy = Arc::new(AtomicBool::new(true));
         let writer = Writer {
             file,
             length,
             pending: Vec::new(),
-            healthy: Arc::clone(&healthy),
+            healthy: true,
             metrics,
         };
         std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writer.run(receiver))?;
-        Ok(Self { sender, healthy })
+        Ok(Self { sender })
     }
 
-    /// Whether changes may be made: the audit's last write went well, or the next one does.
+    /// Whether changes may be made: there is room for some lines about them.
     pub async fn check(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed) || self.flush().await
+        self.ask(Message::Check).await
     }
 
     /// Hands over what became of some names.
@@ -141,8 +146,12 @@ impl Audit {
 
     /// Waits until everything handed over is in the file; `false` if it is not.
     pub async fn flush(&self) -> bool {
+        self.ask(Message::Flush).await
+    }
+
+    async fn ask(&self, question: impl FnOnce(oneshot::Sender<bool>) -> Message) -> bool {
         let (sender, receiver) = oneshot::channel();
-        self.sender.send(Message::Flush(sender)).await.is_ok() && receiver.await.unwrap_or(false)
+        self.sender.send(question(sender)).await.is_ok() && receiver.await.unwrap_or(false)
     }
 }
 
@@ -151,7 +160,7 @@ struct Writer {
     /// The end of the last whole line in the file.
     length: u64,
     pending: Vec<u8>,
-    healthy: Arc<AtomicBool>,
+    healthy: bool,
     metrics: Metrics,
 }
 
@@ -167,6 +176,9 @@ impl Writer {
                     }
                     self.write();
                 }
+                Message::Check(answer) => {
+                    let _ = answer.send(self.write() && self.has_room());
+                }
                 Message::Flush(answer) => {
                     let written = self.write();
                     // Nobody waits any more: nothing is lost by it.
@@ -179,25 +191,51 @@ impl Writer {
 
     fn write(&mut self) -> bool {
         if self.pending.is_empty() {
-            return self.healthy.load(Ordering::Relaxed);
+            return self.healthy;
         }
         match self.file.write_all(&self.pending) {
             Ok(()) => {
                 self.length += self.pending.len() as u64;
                 self.pending.clear();
-                self.healthy.store(true, Ordering::Relaxed);
+                self.healthy = true;
                 true
             }
             Err(error) => {
                 // Half a line would spoil the next one.
                 let _ = self.file.set_len(self.length);
-                self.metrics.audit_failures.inc();
-                self.healthy.store(false, Ordering::Relaxed);
-                tracing::error!(%error, "the audit cannot be written; changes are refused until it can");
+                self.fail(&error);
                 false
             }
         }
     }
+
+    /// Whether a disk that is full would be noticed: writes blanks and takes them away again. Should they stay, the
+    /// next line begins with them, which JSON allows.
+    fn has_room(&mut self) -> bool {
+        let written = self.file.write_all(&[b' '; ROOM]);
+        if self.file.set_len(self.length).is_err() {
+            self.length = self.file.seek(SeekFrom::End(0)).unwrap_or(self.length);
+        }
+        if let Err(error) = &written {
+            self.fail(error);
+        }
+        self.healthy = written.is_ok();
+        self.healthy
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        self.healthy = false;
+        self.metrics.audit_failures.inc();
+        tracing::error!(%error, "the audit cannot be written; changes are refused until it can");
+    }
+}
+
+fn ends_a_line(file: &mut File) -> io::Result<bool> {
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    // Blanks are what is left of a check for room.
+    Ok(matches!(last, [b'\n' | b' ']))
 }
 
 /// Makes a directory that only its owner can look into.

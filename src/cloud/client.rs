@@ -158,9 +158,10 @@ impl Client {
             }
             let from = Instant::now();
             let limit = patience.limit(self.try_timeout);
-            let ended = match tokio::time::timeout(limit, self.once(call, credential, request)).await {
-                Ok(ended) => ended,
-                Err(_elapsed) => Try::Lost(format!("no answer within {} ms", limit.as_millis())),
+            let ended = tokio::select! {
+                ended = self.once(call, credential, request) => ended,
+                () = tokio::time::sleep(limit) => Try::Lost(format!("no answer within {} ms", limit.as_millis())),
+                () = patience.cut_off() => Try::Lost("no answer before the server stopped".to_owned()),
             };
             drop(permit);
             self.metrics.cloud_seconds.observe(from.elapsed().as_secs_f64());
@@ -190,9 +191,11 @@ impl Client {
                             let wait = self.governor.too_fast(operation, &headers, tries);
                             (format!("too many requests ({})", message()), Some(wait), false)
                         }
-                        401 => return Err(self.refused(operation, status, &message(), credential)),
+                        401 => return Err(self.refused(operation, status, &message(), credential, doubtful)),
                         // Under load a gateway was seen to answer one 403 or 404 out of nothing.
-                        403 if forgiven => return Err(self.refused(operation, status, &message(), credential)),
+                        403 if forgiven => {
+                            return Err(self.refused(operation, status, &message(), credential, doubtful));
+                        }
                         404 if forgiven || operation.is_write() => {
                             self.note(operation, "4xx", None);
                             return Ok((Answer { status, body, doubtful }, None));
@@ -350,6 +353,7 @@ impl Client {
         status: StatusCode,
         message: &str,
         credential: Option<&Credential>,
+        doubtful: bool,
     ) -> Error {
         let name = credential.map_or("no credential", Credential::name);
         let mend = match status {
@@ -379,6 +383,7 @@ impl Client {
         Error::Refused {
             status: status.as_u16(),
             advice,
+            doubtful,
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::model::{AccountId, GroupId, GroupName, RequestId};
 
 /// Rows a page: Cloud serves no more, whatever is asked.
 pub const PAGE: usize = 200;
+/// No group has as many members: a total above this is not believed.
+const MOST_MEMBERS: u64 = 2_000_000;
 /// Account ids one `user/bulk` takes; it drops the rest without a word.
 pub const BULK: usize = 100;
 
@@ -173,7 +175,10 @@ impl Confluence {
         };
         Ok(Some(MemberPage {
             limit: served(page.limit),
-            total: page.total_size.and_then(|total| usize::try_from(total).ok()),
+            total: page
+                .total_size
+                .filter(|total| *total <= MOST_MEMBERS)
+                .and_then(|total| usize::try_from(total).ok()),
             names_next: page.links.next.is_some(),
             members: page.results.into_iter().filter_map(wire::User::into_profile).collect(),
         }))

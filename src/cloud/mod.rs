@@ -53,6 +53,17 @@ pub struct Profile {
     pub is_known: bool,
 }
 
+impl Error {
+    /// Whether some try of a change may have taken effect all the same.
+    #[must_use]
+    pub fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Refused { doubtful, .. } | Self::Unavailable { doubtful, .. } => *doubtful,
+            Self::Rejected { .. } => false,
+        }
+    }
+}
+
 /// Why Cloud could not be asked, or what it said instead of an answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -63,6 +74,8 @@ pub enum Error {
         status: u16,
         /// Which credential, and what to mend.
         advice: String,
+        /// An earlier try may have taken effect.
+        doubtful: bool,
     },
     /// Cloud understood, and said no to this very request.
     #[error("Confluence Cloud answered {status} to {}: {message}", operation.name())]

@@ -37,6 +37,12 @@ impl Progress {
         self.stop.is_cancelled() || self.remaining().is_zero()
     }
 
+    /// Whether a shutdown has stopped the operation.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Waits until a shutdown stops the operation.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
@@ -55,6 +61,9 @@ pub enum Patience<'a> {
     /// As long as the operation goes on.
     WhileUnder(&'a Progress),
 }
+
+/// How long a try that is under way may still take once a shutdown has stopped its operation.
+const CUT_OFF: Duration = Duration::from_secs(3);
 
 /// The patience is at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +106,17 @@ impl Patience<'_> {
                     () = progress.stop.cancelled() => Err(Exhausted),
                     value = event => Ok(value),
                 }
+            }
+        }
+    }
+
+    /// Waits until not even a try that is under way may go on.
+    pub(super) async fn cut_off(&self) {
+        match self {
+            Self::Until(_) => std::future::pending().await,
+            Self::WhileUnder(progress) => {
+                progress.stop.cancelled().await;
+                tokio::time::sleep(CUT_OFF).await;
             }
         }
     }

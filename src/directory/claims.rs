@@ -54,14 +54,14 @@ impl<K: Hash + Eq + Clone> Claims<K> {
         }
     }
 
-    /// Claims all of `keys` at one moment, so that two operations never wait for each other crosswise. The keys must
-    /// be distinct.
+    /// Claims all of `keys` at one moment, so that two operations never wait for each other crosswise. A key that
+    /// stands twice is claimed twice, one after the other.
     pub fn claim(&self, keys: impl IntoIterator<Item = K>) -> Vec<Claim<K>> {
         let mut queues = self.shared.lock();
-        queues.next += 1;
-        let id = queues.next;
         keys.into_iter()
             .map(|key| {
+                queues.next += 1;
+                let id = queues.next;
                 let queue = queues.waiting.entry(key.clone()).or_default();
                 let (sender, receiver) = if queue.is_empty() {
                     (None, None)
@@ -130,6 +130,15 @@ impl<K: Hash + Eq> Drop for Claim<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_key_claimed_twice_at_one_moment_has_two_turns() {
+        let claims = Claims::new();
+        let mut both = claims.claim(["a", "a"]);
+        assert!(both[0].is_mine() && !both[1].is_mine());
+        drop(both.remove(0));
+        assert!(both[0].is_mine());
+    }
 
     #[tokio::test]
     async fn turns_come_in_order_of_arrival_and_one_who_left_is_passed_over() {

@@ -16,10 +16,14 @@ use crate::settings;
 /// Up to so many names are looked up one by one without asking how long the list of all groups is.
 const FEW: usize = 3;
 
+/// How often the list is read when a deletion of ours falls into the reading.
+const MOST_READINGS: u32 = 3;
+
 /// Groups that were read, in Cloud's order.
 #[derive(Debug)]
 pub struct List {
     read: Instant,
+    end: Instant,
     groups: Vec<Group>,
 }
 
@@ -41,6 +45,7 @@ pub struct Groups {
     list: Cache<(), Arc<List>>,
     life: Duration,
     write_life: Duration,
+    negative_life: Duration,
     show_teams: bool,
     metrics: Metrics,
 }
@@ -92,6 +97,7 @@ impl Groups {
             list: Cache::builder().max_capacity(1).time_to_live(life).build(),
             life,
             write_life: settings::seconds(settings.group_id_write_ttl_s).min(life),
+            negative_life: settings::seconds(settings.negative_ttl_s),
             show_teams,
             metrics,
         }
@@ -105,31 +111,37 @@ impl Groups {
         view: View,
         context: &Context,
     ) -> Result<Vec<Group>, Error> {
-        let list = match self.fresh_list(self.life, ledger, view).await {
-            Some(list) => {
-                self.metrics.looked_up("groups", "hit");
-                list
+        if let Some(list) = self.fresh_list(self.life, ledger, view).await {
+            self.metrics.looked_up("groups", "hit");
+            return Ok(self.current(&list, ledger, view));
+        }
+        self.metrics.looked_up("groups", "miss");
+        let mut tries = 1;
+        loop {
+            let (cache, cloud, context) = (self.list.clone(), cloud.clone(), context.clone());
+            // On a task of its own: a caller who hangs up must not cut short what others wait for.
+            let load = tokio::spawn(async move {
+                let read = async { Ok::<_, Error>(Arc::new(read_list(&cloud, usize::MAX, &context).await?.0)) };
+                cache.try_get_with((), read).await
+            });
+            let list = joined(load.await)?.map_err(|e| (*e).clone())?;
+            let torn = ledger.group_overlay(list.read, list.end, view).torn;
+            if !torn || tries == MOST_READINGS {
+                return Ok(self.current(&list, ledger, view));
             }
-            None => {
-                self.metrics.looked_up("groups", "miss");
-                let (cache, cloud, context) = (self.list.clone(), cloud.clone(), context.clone());
-                // On a task of its own: a caller who hangs up must not cut short what others wait for.
-                let load = tokio::spawn(async move {
-                    let read = async { Ok::<_, Error>(Arc::new(read_list(&cloud, usize::MAX, &context).await?.0)) };
-                    cache.try_get_with((), read).await
-                });
-                joined(load.await)?.map_err(|e| (*e).clone())?
-            }
-        };
-        Ok(self.current(&list, ledger, view))
+            forget(&self.list, &(), &list).await;
+            tries += 1;
+        }
     }
 
     async fn fresh_list(&self, life: Duration, ledger: &Ledger, view: View) -> Option<Arc<List>> {
         let list = self.list.get(&()).await?;
-        if list.read.elapsed() <= life && !ledger.group_overlay(list.read, view).stale {
+        let overlay = ledger.group_overlay(list.read, list.end, view);
+        let outdated = overlay.stale || overlay.torn;
+        if list.read.elapsed() <= life && !outdated {
             return Some(list);
         }
-        if list.read.elapsed() > self.life || ledger.group_overlay(list.read, view).stale {
+        if list.read.elapsed() > self.life || outdated {
             forget(&self.list, &(), &list).await;
         }
         None
@@ -137,7 +149,7 @@ impl Groups {
 
     /// A list with our own changes laid over it, and without teams unless they are shown.
     fn current(&self, list: &List, ledger: &Ledger, view: View) -> Vec<Group> {
-        let overlay = ledger.group_overlay(list.read, view);
+        let overlay = ledger.group_overlay(list.read, list.end, view);
         let mut groups: Vec<Group> = list
             .groups
             .iter()
@@ -170,11 +182,15 @@ impl Groups {
             Purpose::Write => self.write_life,
         };
         if let Some(list) = self.fresh_list(life, ledger, view).await {
-            self.metrics.looked_up("group", "hit");
-            return Ok(judge(name, self.current(&list, ledger, view)));
+            let found = judge(name, self.current(&list, ledger, view));
+            // That a group is not there is believed for a shorter time than that it is.
+            if found != Found::Nothing || list.read.elapsed() <= self.negative_life {
+                self.metrics.looked_up("group", "hit");
+                return Ok(found);
+            }
         }
         if let Some(known) = self.by_name.get(name).await {
-            let overlay = ledger.group_overlay(known.read, view);
+            let overlay = ledger.group_overlay(known.read, known.end, view);
             // What was found is gone, or nothing was found and something may be there now: look again.
             let outdated = overlay.stale || known.groups.iter().any(|group| overlay.deleted.contains(&group.id));
             if known.read.elapsed() <= life && !outdated {
@@ -273,7 +289,8 @@ async fn read_list(cloud: &Confluence, most_pages: usize, context: &Context) -> 
     let patience = Patience::Until(context.read_deadline);
     let page = |start| cloud.list_groups(start, &context.request, patience);
     let (groups, whole) = walk::groups(Operation::ListGroups, page, |_, pages| pages >= most_pages).await?;
-    Ok((List { read, groups }, whole))
+    let end = Instant::now();
+    Ok((List { read, end, groups }, whole))
 }
 
 /// Every group whose name equals `name` ignoring case; only the exact one where it was seen first.
@@ -289,7 +306,8 @@ async fn look_up(name: &GroupName, show_teams: bool, cloud: &Confluence, context
     let (mut groups, _) = walk::groups(Operation::FindGroups, page, exact).await?;
     let key = name.key();
     groups.retain(|group| group.name.key() == key);
-    Ok(List { read, groups })
+    let end = Instant::now();
+    Ok(List { read, end, groups })
 }
 
 #[cfg(test)]

@@ -67,6 +67,15 @@ pub struct Members {
     metrics: Metrics,
 }
 
+impl Membership {
+    fn nobody() -> Self {
+        Self {
+            read: Instant::now(),
+            present: HashSet::new(),
+        }
+    }
+}
+
 impl Roster {
     fn new(read: Instant, rows: Vec<Arc<Profile>>) -> Self {
         let ids = rows.iter().map(|row| row.account.clone()).collect();
@@ -132,16 +141,25 @@ impl Members {
             forget(&self.rosters, group, &roster).await;
         }
         self.metrics.looked_up("members", "miss");
-        // A head that others planned with may be older than another view's change.
-        if let Some(head) = self.heads.get(group).await
-            && ledger.overlay(group, head.read, view).stale
-        {
-            forget(&self.heads, group, &head).await;
-        }
-        self.load(group, cloud, context).await
+        self.load(group, cloud, ledger, view, context).await
     }
 
-    async fn load(&self, group: &GroupId, cloud: &Confluence, context: &Context) -> Result<Option<Arc<Roster>>, Error> {
+    async fn load(
+        &self,
+        group: &GroupId,
+        cloud: &Confluence,
+        ledger: &Ledger,
+        view: View,
+        context: &Context,
+    ) -> Result<Option<Arc<Roster>>, Error> {
+        // A first page that others planned with may be older than a change; the others would not join on to it.
+        if let Some(head) = self.heads.get(group).await {
+            let overlay = ledger.overlay(group, head.read, view);
+            if overlay.stale || overlay.moved {
+                forget(&self.heads, group, &head).await;
+            }
+        }
+        let id = group.clone();
         let (rosters, heads) = (self.rosters.clone(), self.heads.clone());
         let (group, cloud, context) = (group.clone(), cloud.clone(), context.clone());
         // On a task of its own: a caller who hangs up must not cut short what others wait for.
@@ -158,7 +176,10 @@ impl Members {
             };
             rosters.try_get_with(group.clone(), read).await
         });
-        Missing::tell(joined(load.await)?)
+        let loaded = Missing::tell(joined(load.await)?)?;
+        // We made the group moments ago and Cloud's reads do not show it yet.
+        let unseen = || Arc::new(Roster::new(Instant::now(), Vec::new()));
+        Ok(loaded.or_else(|| ledger.is_just_created(&id).then(unseen)))
     }
 
     /// Who of `accounts` is in the group, by the fewest calls that make sure: a fresh roster; for one account its own
@@ -173,6 +194,9 @@ impl Members {
         view: View,
         context: &Context,
     ) -> Result<Option<Membership>, Error> {
+        if accounts.is_empty() {
+            return Ok(Some(Membership::nobody()));
+        }
         let fresh = |read: Instant| read.elapsed() <= self.write_life && !ledger.overlay(group, read, view).stale;
         if let Some(roster) = self.rosters.get(group).await {
             if fresh(roster.read) {
@@ -191,7 +215,7 @@ impl Members {
             forget(&self.heads, group, &head).await;
         }
         let Some(head) = head(&self.heads, group, cloud, context).await? else {
-            return Ok(None);
+            return Ok(ledger.is_just_created(group).then(Membership::nobody));
         };
         let on_page: HashSet<AccountId> = head.page.members.iter().map(|row| row.account.clone()).collect();
         let open: Vec<AccountId> = accounts
@@ -202,11 +226,11 @@ impl Members {
         let more_pages = match head.page.total {
             _ if walk::ends_at(&head.page, 0) => 0,
             Some(total) if total > head.page.members.len() => total.div_ceil(head.page.limit) - 1,
-            // Without a total nobody knows; reading on is what a caller with many names can afford.
-            _ => usize::from(open.len() > 1),
+            // Without a total nobody knows; reading on is what a caller with several names can afford.
+            _ => 2,
         };
         if more_pages <= open.len() {
-            let Some(roster) = self.load(group, cloud, context).await? else {
+            let Some(roster) = self.load(group, cloud, ledger, view, context).await? else {
                 return Ok(None);
             };
             return Ok(Some(within(roster.read, &roster.ids, accounts)));

@@ -30,11 +30,11 @@ use crate::metrics::{Metrics, Reason};
 use crate::model::{AccountId, Context, Detail, Fate, GroupId, GroupName, Member, NameKey, Outcome, Skip};
 use crate::settings::{MergedRemoval, NameKind, Settings, seconds};
 use apply::{Run, claim_steps};
-use claims::Claims;
+use claims::{Claim, Claims};
 use groups::{Found, Groups, Purpose};
 use identity::{Identity, Map};
 use ledger::{Ledger, View};
-use members::{Members, overlaid};
+use members::{Members, Membership, overlaid};
 pub use plan::Change;
 use plan::Item;
 
@@ -93,11 +93,18 @@ fn list(names: &[GroupName]) -> String {
         .join(", ")
 }
 
+fn stopping() -> Error {
+    Error::Unavailable {
+        retry_after: Duration::from_secs(30),
+        cause: "the server is stopping".to_owned(),
+    }
+}
+
 impl From<cloud::Error> for Error {
     fn from(error: cloud::Error) -> Self {
         let cause = error.to_string();
         match error {
-            cloud::Error::Refused { status, advice } => Self::Refused {
+            cloud::Error::Refused { status, advice, .. } => Self::Refused {
                 forbidden: status == 403,
                 advice,
             },
@@ -352,6 +359,30 @@ impl Directory {
         names: Vec<String>,
         context: &Context,
     ) -> Result<Outcome, Error> {
+        // The id we remember may be gone: the group was deleted, or made anew under its name. Look again, once.
+        for _ in 0..2 {
+            let plan = self.plan_members(change, name, names.clone(), context);
+            if let Some(plan) = self.unless_stopped(plan).await? {
+                let progress = self.progress();
+                let run = Run::new(self, context, &progress);
+                let records = run.members(change, &plan.group, &plan.items, &plan.membership, plan.claims);
+                if let Some(records) = records.await {
+                    return self.conclude(&run, &records, context).await;
+                }
+            }
+            self.groups.forget(name).await;
+        }
+        Err(Error::NoSuchGroup(name.clone()))
+    }
+
+    /// `None`: the group is not there under the id we know.
+    async fn plan_members(
+        &self,
+        change: Change,
+        name: &GroupName,
+        names: Vec<String>,
+        context: &Context,
+    ) -> Result<Option<MembersPlan>, Error> {
         let process = &*self.process;
         let group = self.group(name, Purpose::Write, context).await?;
         let meanings = if group.externally_managed {
@@ -375,38 +406,19 @@ impl Directory {
         for item in items.iter().filter(|item| item.step == Err(Skip::MergedAccount)) {
             tracing::warn!(request = %context.request, group = %name, name = %item.name, "not removed: several usernames were merged into this account (identity.merged_removal)");
         }
+        // Claimed before it is read who is a member: whatever changes that later is ours, and in the ledger.
         let claims = claim_steps(&process.members, &items, |account| (group.id.clone(), account.clone()));
-        let accounts: Vec<AccountId> = claims.keys().cloned().collect();
-        let membership = if accounts.is_empty() {
-            members::Membership {
-                read: std::time::Instant::now(),
-                present: std::collections::HashSet::new(),
-            }
-        } else {
-            let read = self
-                .members
-                .membership(&group.id, &accounts, &self.cloud, &process.ledger, self.view, context);
-            match read.await? {
-                Some(membership) => membership,
-                None => {
-                    self.groups.forget(name).await;
-                    return Err(Error::NoSuchGroup(name.clone()));
-                }
-            }
-        };
-        let progress = self.progress();
-        let run = Run::new(self, context, &progress);
-        let verdicts = run.members(change, &group, &items, &membership, claims).await;
-        let records = items.iter().zip(&verdicts).map(|(item, verdict)| Record {
-            operation: change.name(),
-            group: group.name.as_str(),
-            group_id: Some(&group.id),
-            name: &item.name,
-            account: item.step.as_ref().ok(),
-            verdict: *verdict,
-        });
-        let records: Vec<Record<'_>> = records.collect();
-        self.conclude(&run, &records, context).await
+        let accounts: Vec<AccountId> = items.iter().filter_map(|item| item.step.clone().ok()).collect();
+        let membership = self
+            .members
+            .membership(&group.id, &accounts, &self.cloud, &process.ledger, self.view, context)
+            .await?;
+        Ok(membership.map(|membership| MembersPlan {
+            group,
+            items,
+            claims,
+            membership,
+        }))
     }
 
     /// Makes groups.
@@ -415,13 +427,12 @@ impl Directory {
     /// As for [`Directory::change_members`].
     pub async fn create_groups(self: &Arc<Self>, names: Vec<String>, context: &Context) -> Result<Outcome, Error> {
         self.operate(context, async move |directory, context| {
-            let found = directory.find_groups(&names, &context).await?;
-            let items = plan::new_groups(names, found);
+            let found = directory.find_groups(&names, &context);
+            let items = plan::new_groups(names.clone(), directory.unless_stopped(found).await?);
             let claims = claim_steps(&directory.process.groups, &items, GroupName::key);
             let progress = directory.progress();
             let run = Run::new(&directory, &context, &progress);
-            let verdicts = run.new_groups(&items, claims).await;
-            let records = group_records("create_groups", &items, &verdicts, |_| None);
+            let records = run.new_groups(&items, claims).await;
             directory.conclude(&run, &records, &context).await
         })
         .await
@@ -433,16 +444,24 @@ impl Directory {
     /// As for [`Directory::change_members`].
     pub async fn delete_groups(self: &Arc<Self>, names: Vec<String>, context: &Context) -> Result<Outcome, Error> {
         self.operate(context, async move |directory, context| {
-            let found = directory.find_groups(&names, &context).await?;
-            let items = plan::old_groups(names, found);
+            let found = directory.find_groups(&names, &context);
+            let items = plan::old_groups(names.clone(), directory.unless_stopped(found).await?);
             let claims = claim_steps(&directory.process.groups, &items, |group| group.name.key());
             let progress = directory.progress();
             let run = Run::new(&directory, &context, &progress);
-            let verdicts = run.old_groups(&items, claims).await;
-            let records = group_records("delete_groups", &items, &verdicts, |group| Some(&group.id));
+            let records = run.old_groups(&items, claims).await;
             directory.conclude(&run, &records, &context).await
         })
         .await
+    }
+
+    /// The planning of an operation, given up when a shutdown will not wait for it: nothing has changed by then.
+    async fn unless_stopped<T>(&self, plan: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.process.stop.cancelled() => Err(stopping()),
+            planned = plan => planned,
+        }
     }
 
     /// What each name means as a group's; each name is looked up once.
@@ -512,14 +531,11 @@ impl Directory {
         }
     }
 
-    /// Tells audit, log and metrics what became of every name, and the caller what is true.
+    /// Tells log and metrics what became of every name, and the caller what is true, once the audit is in its file.
     async fn conclude(&self, run: &Run<'_>, records: &[Record<'_>], context: &Context) -> Result<Outcome, Error> {
         let process = &*self.process;
-        process.audit.write(context, records).await;
         let mut outcome = Outcome::default();
-        let mut verdicts = Vec::with_capacity(records.len());
         for record in records {
-            verdicts.push(record.verdict);
             let fate = match record.verdict {
                 Verdict::Told(fate) => fate,
                 Verdict::InDoubt => Fate::Skipped(Skip::NotAttempted),
@@ -536,7 +552,7 @@ impl Directory {
             }
             outcome.names.push((record.name.to_owned(), fate));
         }
-        let interruption = run.interruption(&verdicts);
+        let interruption = run.interruption(records);
         tracing::info!(
             request = %context.request,
             caller = %context.caller.name,
@@ -553,19 +569,10 @@ impl Directory {
     }
 }
 
-fn group_records<'a, T>(
-    operation: &'static str,
-    items: &'a [Item<T>],
-    verdicts: &[Verdict],
-    id: impl Fn(&'a T) -> Option<&'a GroupId>,
-) -> Vec<Record<'a>> {
-    let records = items.iter().zip(verdicts).map(|(item, verdict)| Record {
-        operation,
-        group: &item.name,
-        group_id: item.step.as_ref().ok().and_then(&id),
-        name: &item.name,
-        account: None,
-        verdict: *verdict,
-    });
-    records.collect()
+/// What is going to be done about the members of a group.
+struct MembersPlan {
+    group: Group,
+    items: Vec<Item<AccountId>>,
+    claims: Vec<Option<Claim<(GroupId, AccountId)>>>,
+    membership: Membership,
 }

@@ -17,7 +17,7 @@ use moka::future::Cache;
 pub use file::{Faults, parse, read};
 pub use map::{Entry, Map, Meaning, Row};
 
-use crate::cloud::{BULK, Confluence, Error, Patience, Profile};
+use crate::cloud::{BULK, Confluence, Error, Operation, Patience, Profile};
 use crate::metrics::Metrics;
 use crate::model::{AccountId, Context, NameKey, Skip};
 use crate::settings;
@@ -197,7 +197,15 @@ impl Identity {
     }
 
     async fn ask(&self, ids: &[AccountId], cloud: &Confluence, context: &Context) -> Result<(), Error> {
-        let _turn = self.confirming.lock().await;
+        let deadline = context.read_deadline.into();
+        let Ok(_turn) = tokio::time::timeout_at(deadline, self.confirming.lock()).await else {
+            return Err(Error::Unavailable {
+                operation: Operation::ReadUsers,
+                retry_after: Duration::from_secs(5),
+                cause: "others are waiting for it, too".to_owned(),
+                doubtful: false,
+            });
+        };
         let mut open = Vec::new();
         for id in ids {
             let known = self.known.contains_key(id);
