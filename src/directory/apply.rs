@@ -107,39 +107,24 @@ impl<'a> Run<'a> {
         Some(self.conclude(items, &verdicts, record).await)
     }
 
-    /// Makes the groups that are planned.
-    pub async fn new_groups<'i>(
-        &'i self,
-        items: &'i [Item<GroupName>],
-        claims: Vec<Option<Claim<NameKey>>>,
-    ) -> Vec<Record<'i>> {
+    /// Makes the groups that are planned, under claims that the caller holds.
+    pub async fn new_groups<'i>(&'i self, items: &'i [Item<GroupName>]) -> Vec<Record<'i>> {
         let record = |item: &'i Item<GroupName>, verdict| group_record("create_groups", item, None, verdict);
-        let act = |name: &'i GroupName| {
-            let act = async move {
-                // Another operation may have made the group since this one was planned.
-                if self.directory.process.ledger.was_just_created(&name.key()) {
-                    return skip(Skip::AlreadyExists);
-                }
-                self.create_group(name).await
-            };
-            act.boxed()
-        };
-        let verdicts = self.each(items, claims, act, record).await;
+        let _moving = self.directory.process.ledger.moving_groups();
+        let act = |name| self.create_group(name).boxed();
+        let verdicts = self.each(items, unclaimed(items), act, record).await;
         self.conclude(items, &verdicts, record).await
     }
 
-    /// Deletes the groups that are planned.
-    pub async fn old_groups<'i>(
-        &'i self,
-        items: &'i [Item<Group>],
-        claims: Vec<Option<Claim<NameKey>>>,
-    ) -> Vec<Record<'i>> {
+    /// Deletes the groups that are planned, under claims that the caller holds.
+    pub async fn old_groups<'i>(&'i self, items: &'i [Item<Group>]) -> Vec<Record<'i>> {
         let record = |item: &'i Item<Group>, verdict| {
             let id = item.step.as_ref().ok().map(|group| &group.id);
             group_record("delete_groups", item, id, verdict)
         };
+        let _moving = self.directory.process.ledger.moving_groups();
         let act = |group| self.delete_group(group).boxed();
-        let verdicts = self.each(items, claims, act, record).await;
+        let verdicts = self.each(items, unclaimed(items), act, record).await;
         self.conclude(items, &verdicts, record).await
     }
 
@@ -164,17 +149,21 @@ impl<'a> Run<'a> {
             .collect();
         let (mut mine, mut held) = (Vec::new(), Vec::new());
         for (index, (item, claim)) in items.iter().zip(claims).enumerate() {
-            if let (Ok(step), Some(mut claim)) = (&item.step, claim) {
-                let queue = if claim.is_mine() { &mut mine } else { &mut held };
-                queue.push((index, step, claim));
-            }
+            let Ok(step) = &item.step else { continue };
+            let mut claim = claim;
+            let is_mine = claim.as_mut().is_none_or(Claim::is_mine);
+            if is_mine { mine.push((index, step, claim)) } else { held.push((index, step, claim)) }
         }
         let jobs = mine.into_iter().chain(held).map(|(index, step, mut claim)| {
             let act = act(step);
             let job = async move {
-                tokio::select! {
-                    () = claim.turn() => {}
-                    () = self.progress.stopped() => return (index, NOT_ATTEMPTED),
+                if let Some(claim) = claim.as_mut().filter(|claim| !claim.is_mine()) {
+                    tokio::select! {
+                        () = claim.turn() => {}
+                        () = self.progress.stopped() => return (index, NOT_ATTEMPTED),
+                    }
+                    // Waiting for others is no failure of Cloud's.
+                    self.progress.succeeded();
                 }
                 if self.is_halted() {
                     return (index, NOT_ATTEMPTED);
@@ -279,10 +268,11 @@ impl<'a> Run<'a> {
                 Err(error) => return self.left(error),
             },
         };
-        let verdict = match needless {
-            Some(reason) => return skip(reason),
-            None => self.change_member(change, group, account).await,
-        };
+        if let Some(reason) = needless {
+            return skip(reason);
+        }
+        let moving = ledger.moving_members(&group.id);
+        let verdict = self.change_member(change, group, account).await;
         let present = match verdict {
             DONE => Some(change.leaves_present()),
             Verdict::Told(Fate::Skipped(Skip::AlreadyMember)) => Some(true),
@@ -291,6 +281,7 @@ impl<'a> Run<'a> {
             Verdict::Told(_) => return verdict,
         };
         ledger.member_changed(&group.id, account, present, self.directory.view);
+        drop(moving);
         verdict
     }
 
@@ -514,13 +505,12 @@ impl<'a> Run<'a> {
     }
 
     fn group_in_doubt(&self, error: impl Into<Error>) -> Verdict {
-        self.directory.process.ledger.group_doubted(self.directory.view);
+        self.directory.process.ledger.group_doubted();
         self.in_doubt(error)
     }
 
     fn deleted(&self, group: &Group) -> Verdict {
-        let process = &self.directory.process;
-        process.ledger.group_deleted(group.id.clone(), self.directory.view);
+        self.directory.process.ledger.group_deleted(group);
         self.done()
     }
 }
@@ -544,6 +534,11 @@ fn group_record<'a, T>(
         account: None,
         verdict,
     }
+}
+
+/// For steps whose claims the caller holds.
+fn unclaimed<T>(items: &[Item<T>]) -> Vec<Option<Claim<NameKey>>> {
+    items.iter().map(|_| None).collect()
 }
 
 /// Claims a key for every step of the plan, all at one moment.

@@ -1,30 +1,46 @@
 //! Group names to groups, and the list of all groups.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 
 use super::ledger::{Ledger, View};
-use super::members::{forget, joined};
+use super::members::{LONGEST_LIFE, forget, joined};
 use super::{Error, walk};
-use crate::cloud::{Confluence, Group, Operation, Patience};
+use crate::cloud::{Confluence, Group, Operation, PAGE, Patience};
 use crate::metrics::Metrics;
-use crate::model::{Context, GroupName};
+use crate::model::{Context, GroupId, GroupName, NameKey};
 use crate::settings;
 
 /// Up to so many names are looked up one by one without asking how long the list of all groups is.
 const FEW: usize = 3;
 
-/// How often the list is read when a deletion of ours falls into the reading.
-const MOST_READINGS: u32 = 3;
+/// How often the list is read while we make or delete groups, before it is given up for now.
+const MOST_READINGS: usize = 4;
 
 /// Groups that were read, in Cloud's order.
 #[derive(Debug)]
 pub struct List {
     read: Instant,
-    end: Instant,
     groups: Vec<Group>,
+    by_key: HashMap<NameKey, Vec<usize>>,
+}
+
+impl List {
+    fn new(read: Instant, groups: Vec<Group>) -> Self {
+        let mut by_key: HashMap<NameKey, Vec<usize>> = HashMap::with_capacity(groups.len());
+        for (index, group) in groups.iter().enumerate() {
+            by_key.entry(group.name.key()).or_default().push(index);
+        }
+        Self { read, groups, by_key }
+    }
+
+    /// The groups whose name is this one, ignoring case.
+    fn alike(&self, key: &NameKey) -> impl Iterator<Item = &Group> {
+        self.by_key.get(key).into_iter().flatten().filter_map(|index| self.groups.get(*index))
+    }
 }
 
 /// What a group's name means.
@@ -43,6 +59,8 @@ pub struct Groups {
     /// What a look-up of one name read: every group whose name equals it ignoring case.
     by_name: Cache<GroupName, Arc<List>>,
     list: Cache<(), Arc<List>>,
+    /// The last list, for as long as no new one can be read.
+    last: Cache<(), Arc<List>>,
     life: Duration,
     write_life: Duration,
     negative_life: Duration,
@@ -95,6 +113,7 @@ impl Groups {
                 .expire_after(lives)
                 .build(),
             list: Cache::builder().max_capacity(1).time_to_live(life).build(),
+            last: Cache::builder().max_capacity(1).time_to_live(life.max(LONGEST_LIFE)).build(),
             life,
             write_life: settings::seconds(settings.group_id_write_ttl_s).min(life),
             negative_life: settings::seconds(settings.negative_ttl_s),
@@ -107,7 +126,7 @@ impl Groups {
     pub async fn list(
         &self,
         cloud: &Confluence,
-        ledger: &Ledger,
+        ledger: &Arc<Ledger>,
         view: View,
         context: &Context,
     ) -> Result<Vec<Group>, Error> {
@@ -116,32 +135,41 @@ impl Groups {
             return Ok(self.current(&list, ledger, view));
         }
         self.metrics.looked_up("groups", "miss");
-        let mut tries = 1;
-        loop {
-            let (cache, cloud, context) = (self.list.clone(), cloud.clone(), context.clone());
-            // On a task of its own: a caller who hangs up must not cut short what others wait for.
-            let load = tokio::spawn(async move {
-                let read = async { Ok::<_, Error>(Arc::new(read_list(&cloud, usize::MAX, &context).await?.0)) };
-                cache.try_get_with((), read).await
-            });
-            let list = joined(load.await)?.map_err(|e| (*e).clone())?;
-            let torn = ledger.group_overlay(list.read, list.end, view).torn;
-            if !torn || tries == MOST_READINGS {
-                return Ok(self.current(&list, ledger, view));
-            }
-            forget(&self.list, &(), &list).await;
-            tries += 1;
-        }
+        let (cache, last) = (self.list.clone(), self.last.clone());
+        let (cloud, ledger_, context) = (cloud.clone(), Arc::clone(ledger), context.clone());
+        // On a task of its own: a caller who hangs up must not cut short what others wait for.
+        let load = tokio::spawn(async move {
+            let read = async {
+                let list = Arc::new(read_whole(&cloud, &ledger_, &context).await?.ok_or(Unread::Torn)?);
+                last.insert((), Arc::clone(&list)).await;
+                Ok(list)
+            };
+            cache.try_get_with((), read).await
+        });
+        let list = match joined(load.await)? {
+            Ok(list) => list,
+            Err(unread) => match (&*unread, self.last.get(&()).await) {
+                (Unread::Failed(error), _) => return Err(error.clone()),
+                (Unread::Torn, Some(last)) if !ledger.groups_are_stale(last.read, view) => last,
+                (Unread::Torn, _) => {
+                    return Err(Error::Unavailable {
+                        retry_after: Duration::from_secs(5),
+                        cause: "groups are being made or deleted while they are read, so no complete list can be told"
+                            .to_owned(),
+                    });
+                }
+            },
+        };
+        Ok(self.current(&list, ledger, view))
     }
 
     async fn fresh_list(&self, life: Duration, ledger: &Ledger, view: View) -> Option<Arc<List>> {
         let list = self.list.get(&()).await?;
-        let overlay = ledger.group_overlay(list.read, list.end, view);
-        let outdated = overlay.stale || overlay.torn;
-        if list.read.elapsed() <= life && !outdated {
+        let stale = ledger.groups_are_stale(list.read, view);
+        if list.read.elapsed() <= life && !stale {
             return Some(list);
         }
-        if list.read.elapsed() > self.life || outdated {
+        if list.read.elapsed() > self.life || stale {
             forget(&self.list, &(), &list).await;
         }
         None
@@ -149,18 +177,26 @@ impl Groups {
 
     /// A list with our own changes laid over it, and without teams unless they are shown.
     fn current(&self, list: &List, ledger: &Ledger, view: View) -> Vec<Group> {
-        let overlay = ledger.group_overlay(list.read, list.end, view);
-        let mut groups: Vec<Group> = list
-            .groups
-            .iter()
-            .filter(|group| (self.show_teams || !group.team) && !overlay.deleted.contains(&group.id))
-            .cloned()
-            .collect();
-        for group in overlay.created.into_iter().filter_map(|(_, group)| group) {
+        let known: HashSet<&GroupId> = list.groups.iter().map(|group| &group.id).collect();
+        let mut created = ledger.created_since(list.read, None, view);
+        created.retain(|group| !known.contains(&group.id));
+        let shown = list.groups.iter().filter(|group| self.show_teams || !group.team);
+        let mut groups: Vec<Group> = shown.cloned().chain(created).collect();
+        ledger.without_deleted(&mut groups);
+        groups
+    }
+
+    /// The same for the groups whose name is this one, ignoring case.
+    fn alike(&self, list: &List, name: &GroupName, ledger: &Ledger, view: View) -> Vec<Group> {
+        let key = name.key();
+        let shown = list.alike(&key).filter(|group| self.show_teams || !group.team);
+        let mut groups: Vec<Group> = shown.cloned().collect();
+        for group in ledger.created_since(list.read, Some(&key), view) {
             if !groups.iter().any(|known| known.id == group.id) {
                 groups.push(group);
             }
         }
+        ledger.without_deleted(&mut groups);
         groups
     }
 
@@ -170,7 +206,7 @@ impl Groups {
         name: &GroupName,
         purpose: Purpose,
         cloud: &Confluence,
-        ledger: &Ledger,
+        ledger: &Arc<Ledger>,
         view: View,
         context: &Context,
     ) -> Result<Found, Error> {
@@ -182,20 +218,26 @@ impl Groups {
             Purpose::Write => self.write_life,
         };
         if let Some(list) = self.fresh_list(life, ledger, view).await {
-            let found = judge(name, self.current(&list, ledger, view));
-            // That a group is not there is believed for a shorter time than that it is.
-            if found != Found::Nothing || list.read.elapsed() <= self.negative_life {
+            let found = judge(name, self.alike(&list, name, ledger, view));
+            // That a group is not there is believed for a shorter time than that it is, and never of a list that was
+            // read while we moved its rows.
+            let believed = || {
+                let lay_still = list.groups.len() <= PAGE || ledger.moved_groups(list.read).is_none();
+                list.read.elapsed() <= self.negative_life && lay_still && !ledger.was_just_created(&name.key())
+            };
+            if found != Found::Nothing || believed() {
                 self.metrics.looked_up("group", "hit");
                 return Ok(found);
             }
         }
         if let Some(known) = self.by_name.get(name).await {
-            let overlay = ledger.group_overlay(known.read, known.end, view);
+            let mut left = known.groups.clone();
+            ledger.without_deleted(&mut left);
             // What was found is gone, or nothing was found and something may be there now: look again.
-            let outdated = overlay.stale || known.groups.iter().any(|group| overlay.deleted.contains(&group.id));
+            let outdated = ledger.groups_are_stale(known.read, view) || left.len() < known.groups.len();
             if known.read.elapsed() <= life && !outdated {
                 self.metrics.looked_up("group", "hit");
-                return Ok(judge(name, self.current(&known, ledger, view)));
+                return Ok(judge(name, self.alike(&known, name, ledger, view)));
             }
             forget(&self.by_name, name, &known).await;
         }
@@ -216,7 +258,7 @@ impl Groups {
         &self,
         name: &GroupName,
         cloud: &Confluence,
-        ledger: &Ledger,
+        ledger: &Arc<Ledger>,
         view: View,
         context: &Context,
     ) -> Result<Found, Error> {
@@ -227,7 +269,7 @@ impl Groups {
             cache.try_get_with(name_.clone(), read).await
         });
         let list = joined(load.await)?.map_err(|e| (*e).clone())?;
-        Ok(judge(name, self.current(&list, ledger, view)))
+        Ok(judge(name, self.alike(&list, name, ledger, view)))
     }
 
     /// What each of several names means, by one look-up each or by the list of all groups, whichever is less as far
@@ -236,13 +278,13 @@ impl Groups {
         &self,
         names: &[GroupName],
         cloud: &Confluence,
-        ledger: &Ledger,
+        ledger: &Arc<Ledger>,
         view: View,
         context: &Context,
     ) -> Result<Vec<Found>, Error> {
         if names.len() > FEW && self.fresh_list(self.write_life, ledger, view).await.is_none() {
             let (list, whole) = read_list(cloud, names.len(), context).await?;
-            if whole {
+            if whole && (list.groups.len() <= PAGE || ledger.moved_groups(list.read).is_none()) {
                 self.list.insert((), Arc::new(list)).await;
             }
         }
@@ -270,10 +312,21 @@ impl Groups {
     }
 }
 
-/// An exact match, else the one that matches ignoring case.
-fn judge(name: &GroupName, groups: Vec<Group>) -> Found {
-    let key = name.key();
-    let mut alike: Vec<Group> = groups.into_iter().filter(|group| group.name.key() == key).collect();
+/// Why there is no list.
+enum Unread {
+    /// Our own changes moved rows from page to page in every reading.
+    Torn,
+    Failed(Error),
+}
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Of the groups whose name equals this one ignoring case: an exact match, else the only one.
+fn judge(name: &GroupName, mut alike: Vec<Group>) -> Found {
     if let Some(exact) = alike.iter().position(|group| group.name == *name) {
         return Found::One(alike.swap_remove(exact));
     }
@@ -289,15 +342,36 @@ async fn read_list(cloud: &Confluence, most_pages: usize, context: &Context) -> 
     let patience = Patience::Until(context.read_deadline);
     let page = |start| cloud.list_groups(start, &context.request, patience);
     let (groups, whole) = walk::groups(Operation::ListGroups, page, |_, pages| pages >= most_pages).await?;
-    let end = Instant::now();
-    Ok((List { read, end, groups }, whole))
+    Ok((List::new(read, groups), whole))
+}
+
+/// One complete reading. While we make or delete groups, rows may move from page to page; a reading is complete then
+/// only if the next one shows the same groups but for ours. `None`: no two did.
+async fn read_whole(cloud: &Confluence, ledger: &Ledger, context: &Context) -> Result<Option<List>, Error> {
+    let mut earlier: Option<(Instant, HashSet<GroupId>)> = None;
+    for _ in 0..MOST_READINGS {
+        let (list, _) = read_list(cloud, usize::MAX, context).await?;
+        let ids: HashSet<GroupId> = list.groups.iter().map(|group| group.id.clone()).collect();
+        let since = earlier.as_ref().map_or(list.read, |(read, _)| *read);
+        // One page cannot be torn.
+        let Some(moved) = ledger.moved_groups(since).filter(|_| ids.len() > PAGE) else { return Ok(Some(list)) };
+        if let Some((_, before)) = &earlier
+            && before.symmetric_difference(&ids).all(|id| moved.contains(id))
+        {
+            return Ok(Some(list));
+        }
+        earlier = Some((list.read, ids));
+    }
+    Ok(None)
 }
 
 /// Every group whose name equals `name` ignoring case; only the exact one where it was seen first.
 async fn look_up(name: &GroupName, show_teams: bool, cloud: &Confluence, context: &Context) -> Result<List, Error> {
     let read = Instant::now();
     let patience = Patience::Until(context.read_deadline);
-    let page = |start| cloud.find_groups(name, start, &context.request, patience);
+    // Cloud compares letters, and one letter can be written in two ways; names are compared in the composed one.
+    let asked = name.composed();
+    let page = |start| cloud.find_groups(&asked, start, &context.request, patience);
     let exact = |groups: &[Group], _| {
         groups
             .iter()
@@ -306,8 +380,7 @@ async fn look_up(name: &GroupName, show_teams: bool, cloud: &Confluence, context
     let (mut groups, _) = walk::groups(Operation::FindGroups, page, exact).await?;
     let key = name.key();
     groups.retain(|group| group.name.key() == key);
-    let end = Instant::now();
-    Ok(List { read, end, groups })
+    Ok(List::new(read, groups))
 }
 
 #[cfg(test)]
@@ -326,11 +399,15 @@ mod tests {
 
     #[test]
     fn an_exact_match_wins_and_two_that_differ_in_case_are_ambiguous() {
-        let groups = || vec![group("Dev"), group("dev"), group("Ops")];
-        assert_eq!(judge(&GroupName::new("dev"), groups()), Found::One(group("dev")));
-        assert_eq!(judge(&GroupName::new("OPS"), groups()), Found::One(group("Ops")));
-        assert_eq!(judge(&GroupName::new("nobody"), groups()), Found::Nothing);
-        let Found::Ambiguous(spellings) = judge(&GroupName::new("DEV"), groups()) else {
+        let list = List::new(Instant::now(), vec![group("Dev"), group("dev"), group("Ops")]);
+        let judge = |name: &str| {
+            let name = GroupName::new(name);
+            super::judge(&name, list.alike(&name.key()).cloned().collect())
+        };
+        assert_eq!(judge("dev"), Found::One(group("dev")));
+        assert_eq!(judge("OPS"), Found::One(group("Ops")));
+        assert_eq!(judge("nobody"), Found::Nothing);
+        let Found::Ambiguous(spellings) = judge("DEV") else {
             panic!("not ambiguous")
         };
         assert_eq!(spellings, [GroupName::new("Dev"), GroupName::new("dev")]);

@@ -3,7 +3,8 @@
 //! Cloud's reads may lag behind writes, and a cached list is older than a change made after it was read. Whoever needs
 //! the truth about a membership takes what was read and asks the ledger whether we changed it since.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -18,7 +19,9 @@ pub type View = u64;
 #[derive(Debug)]
 pub struct Ledger {
     members: DashMap<GroupId, GroupChanges>,
-    groups: Mutex<Vec<GroupChange>>,
+    groups: Mutex<GroupLog>,
+    /// Groups being made or deleted right now.
+    moving: AtomicUsize,
     lag: Duration,
     keep: Duration,
 }
@@ -26,6 +29,8 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct GroupChanges {
     version: u64,
+    /// Memberships being changed right now.
+    moving: usize,
     changes: HashMap<AccountId, MemberChange>,
 }
 
@@ -37,20 +42,24 @@ struct MemberChange {
     view: View,
 }
 
-#[derive(Clone, Debug)]
-struct GroupChange {
-    what: GroupEvent,
-    at: Instant,
-    view: View,
+/// The groups we made and deleted.
+#[derive(Debug, Default)]
+struct GroupLog {
+    created: HashMap<NameKey, Vec<Created>>,
+    deleted: HashMap<GroupId, Instant>,
+    /// When each view last made a group.
+    latest: HashMap<View, Instant>,
+    /// When a group was last made or deleted perhaps.
+    doubted: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
-enum GroupEvent {
-    /// Without an id where Cloud's answer could not be read.
-    Created(GroupName, Option<Group>),
-    Deleted(GroupId),
-    /// A group may have been made or deleted; Cloud could not be asked.
-    Doubtful,
+struct Created {
+    name: GroupName,
+    /// Without it where Cloud's answer could not be read.
+    group: Option<Group>,
+    at: Instant,
+    view: View,
 }
 
 /// What our own changes say of one membership.
@@ -71,19 +80,6 @@ pub struct Overlay {
     pub changes: HashMap<AccountId, bool>,
     /// Another view changed the group after it was read, or a change is in doubt: read it again, with one's own eyes.
     pub stale: bool,
-    /// The group was changed after it was read, so that further pages would not join on to the first one.
-    pub moved: bool,
-}
-
-/// What to change in a list of groups that was read.
-#[derive(Debug, Default)]
-pub struct GroupOverlay {
-    pub created: Vec<(GroupName, Option<Group>)>,
-    pub deleted: Vec<GroupId>,
-    /// Another view made groups after the list was read, or a change is in doubt.
-    pub stale: bool,
-    /// A group was deleted while the list was read: rows may have slipped from a page to the one before.
-    pub torn: bool,
 }
 
 impl Ledger {
@@ -91,7 +87,8 @@ impl Ledger {
     pub fn new(lag: Duration, life: Duration) -> Self {
         Self {
             members: DashMap::new(),
-            groups: Mutex::new(Vec::new()),
+            groups: Mutex::new(GroupLog::default()),
+            moving: AtomicUsize::new(0),
             lag,
             keep: life + lag + Duration::from_secs(60),
         }
@@ -99,6 +96,41 @@ impl Ledger {
 
     pub fn lag(&self) -> Duration {
         self.lag
+    }
+
+    /// A membership of `group` is being changed until the guard is dropped: rows may slip from page to page meanwhile.
+    pub fn moving_members<'a>(&'a self, group: &'a GroupId) -> MovingMembers<'a> {
+        self.members.entry(group.clone()).or_default().moving += 1;
+        MovingMembers { ledger: self, group }
+    }
+
+    /// Groups are being made or deleted until the guard is dropped.
+    pub fn moving_groups(&self) -> MovingGroups<'_> {
+        self.moving.fetch_add(1, Ordering::Relaxed);
+        MovingGroups { ledger: self }
+    }
+
+    /// Accounts whose membership may have changed, as Cloud shows it, during a reading that began at `read`; `None`: the
+    /// group lay still.
+    pub fn moved_members(&self, group: &GroupId, read: Instant) -> Option<HashSet<AccountId>> {
+        let entry = self.members.get(group)?;
+        let recent = entry.changes.iter().filter(|(_, change)| change.at + self.lag > read);
+        let moved: HashSet<AccountId> = recent.map(|(account, _)| account.clone()).collect();
+        (entry.moving > 0 || !moved.is_empty()).then_some(moved)
+    }
+
+    /// The same for the list of groups.
+    pub fn moved_groups(&self, read: Instant) -> Option<HashSet<GroupId>> {
+        let groups = self.groups.lock();
+        let created = groups.created.values().flatten().filter(|created| created.at + self.lag > read);
+        let deleted = groups.deleted.iter().filter(|(_, at)| **at + self.lag > read);
+        let mut moving = self.moving.load(Ordering::Relaxed) > 0;
+        let mut moved: HashSet<GroupId> = deleted.map(|(id, _)| id.clone()).collect();
+        for created in created {
+            moving = true;
+            moved.extend(created.group.as_ref().map(|group| group.id.clone()));
+        }
+        (moving || !moved.is_empty()).then_some(moved)
     }
 
     /// We made `account` a member, or took it out; or (`None`) may have.
@@ -117,7 +149,9 @@ impl Ledger {
         }
         if self.members.len() > 1024 && self.members.len().is_power_of_two() {
             self.members
-                .retain(|_, group| group.changes.values().any(|change| change.at.elapsed() < self.keep));
+                .retain(|_, group| {
+                    group.moving > 0 || group.changes.values().any(|change| change.at.elapsed() < self.keep)
+                });
         }
     }
 
@@ -147,7 +181,6 @@ impl Ledger {
             ..Overlay::default()
         };
         for (account, change) in &entry.changes {
-            overlay.moved |= change.at > read;
             match change.present {
                 Some(present) if change.view == view => {
                     if change.at + self.lag > read {
@@ -161,75 +194,103 @@ impl Ledger {
     }
 
     pub fn group_created(&self, name: GroupName, group: Option<Group>, view: View) {
-        self.note(GroupEvent::Created(name, group), view);
-    }
-
-    pub fn group_deleted(&self, id: GroupId, view: View) {
-        self.members.remove(&id);
-        self.note(GroupEvent::Deleted(id), view);
-    }
-
-    pub fn group_doubted(&self, view: View) {
-        self.note(GroupEvent::Doubtful, view);
-    }
-
-    fn note(&self, what: GroupEvent, view: View) {
+        let at = Instant::now();
         let mut groups = self.groups.lock();
-        groups.retain(|change| change.at.elapsed() < self.keep);
-        groups.push(GroupChange {
-            what,
-            at: Instant::now(),
-            view,
-        });
+        groups.latest.insert(view, at);
+        let created = Created { name, group, at, view };
+        groups.created.entry(created.name.key()).or_default().push(created);
+        // Old changes go when the map has grown to a power of two: seldom, and never more than they cost to make.
+        if groups.created.len().is_power_of_two() {
+            groups.created.retain(|_, all| {
+                all.retain(|created| created.at.elapsed() < self.keep);
+                !all.is_empty()
+            });
+            groups.latest.retain(|_, at| at.elapsed() < self.keep);
+        }
     }
 
-    /// The changes to lay over a list of groups whose reading began at `read` and ended at `end`.
-    pub fn group_overlay(&self, read: Instant, end: Instant, view: View) -> GroupOverlay {
-        let mut overlay = GroupOverlay::default();
-        for change in self.groups.lock().iter() {
-            match &change.what {
-                // An id is never used again, so a deletion holds for good.
-                GroupEvent::Deleted(id) => {
-                    overlay.deleted.push(id.clone());
-                    overlay.torn |= change.at > read && change.at < end;
-                    overlay
-                        .created
-                        .retain(|(_, group)| group.as_ref().is_none_or(|group| group.id != *id));
-                }
-                GroupEvent::Created(name, group) if change.view == view && change.at + self.lag > read => {
-                    overlay.created.push((name.clone(), group.clone()));
-                }
-                GroupEvent::Created(..) if change.view == view => {}
-                GroupEvent::Created(..) | GroupEvent::Doubtful => overlay.stale |= self.outdates(change.at, read),
-            }
+    /// A group may have been made or deleted; Cloud could not be asked.
+    pub fn group_doubted(&self) {
+        self.groups.lock().doubted = Some(Instant::now());
+    }
+
+    pub fn group_deleted(&self, group: &Group) {
+        self.members.remove(&group.id);
+        let mut groups = self.groups.lock();
+        groups.deleted.insert(group.id.clone(), Instant::now());
+        if groups.deleted.len().is_power_of_two() {
+            groups.deleted.retain(|_, at| at.elapsed() < self.keep);
         }
-        overlay
+        let is_it = |created: &Created| created.group.as_ref().is_none_or(|known| known.id == group.id);
+        if let Some(all) = groups.created.get_mut(&group.name.key()) {
+            all.retain(|created| !is_it(created));
+        }
+    }
+
+    /// Whether groups that were read at `read` must be read again, because another view made some after that, or a
+    /// change was left in doubt.
+    pub fn groups_are_stale(&self, read: Instant, view: View) -> bool {
+        let groups = self.groups.lock();
+        let others = groups.latest.iter().filter(|(other, _)| **other != view).map(|(_, at)| *at);
+        others.chain(groups.doubted).any(|at| self.outdates(at, read))
+    }
+
+    /// Takes out the groups we deleted. An id is never used again, so a deletion holds for good.
+    pub fn without_deleted(&self, groups: &mut Vec<Group>) {
+        let log = self.groups.lock();
+        if !log.deleted.is_empty() {
+            groups.retain(|group| !log.deleted.contains_key(&group.id));
+        }
+    }
+
+    /// The groups this view made that a reading begun at `read` may not show: those of this name (ignoring case), or all.
+    pub fn created_since(&self, read: Instant, key: Option<&NameKey>, view: View) -> Vec<Group> {
+        let log = self.groups.lock();
+        let newer = |created: &&Created| created.view == view && created.at + self.lag > read;
+        let of = |all: &Vec<Created>| all.iter().filter(newer).filter_map(|created| created.group.clone()).collect();
+        match key {
+            Some(key) => log.created.get(key).map_or_else(Vec::new, of),
+            None => log.created.values().flat_map(|all| -> Vec<Group> { of(all) }).collect(),
+        }
     }
 
     /// Whether we made a group of this name (ignoring case) so recently that Cloud's reads may not show it yet.
     pub fn was_just_created(&self, key: &NameKey) -> bool {
-        self.just_created(|name, _| name.key() == *key)
+        let log = self.groups.lock();
+        log.created.get(key).is_some_and(|all| all.iter().any(|created| created.at.elapsed() < self.lag))
     }
 
-    /// Whether we made the group of this id so recently that Cloud's reads may not show it yet.
+    /// Whether we made this group so recently that Cloud's reads may not show it yet.
     pub fn is_just_created(&self, id: &GroupId) -> bool {
-        self.just_created(|_, group| group.is_some_and(|group| group.id == *id))
-    }
-
-    fn just_created(&self, wanted: impl Fn(&GroupName, Option<&Group>) -> bool) -> bool {
-        let groups = self.groups.lock();
-        let is_deleted = |group: &Group| {
-            let deleted = |change: &GroupChange| matches!(&change.what, GroupEvent::Deleted(id) if *id == group.id);
-            groups.iter().any(deleted)
-        };
-        groups.iter().any(|change| match &change.what {
-            GroupEvent::Created(name, group) => {
-                change.at.elapsed() < self.lag
-                    && wanted(name, group.as_ref())
-                    && !group.as_ref().is_some_and(is_deleted)
-            }
-            GroupEvent::Deleted(_) | GroupEvent::Doubtful => false,
+        let log = self.groups.lock();
+        log.created.values().flatten().any(|created| {
+            created.at.elapsed() < self.lag && created.group.as_ref().is_some_and(|group| group.id == *id)
         })
+    }
+}
+
+/// See [`Ledger::moving_members`].
+pub struct MovingMembers<'a> {
+    ledger: &'a Ledger,
+    group: &'a GroupId,
+}
+
+impl Drop for MovingMembers<'_> {
+    fn drop(&mut self) {
+        if let Some(mut entry) = self.ledger.members.get_mut(self.group) {
+            entry.moving = entry.moving.saturating_sub(1);
+        }
+    }
+}
+
+/// See [`Ledger::moving_groups`].
+pub struct MovingGroups<'a> {
+    ledger: &'a Ledger,
+}
+
+impl Drop for MovingGroups<'_> {
+    fn drop(&mut self) {
+        self.ledger.moving.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -280,9 +341,9 @@ mod tests {
             externally_managed: false,
             team: false,
         };
-        ledger.group_created(name.clone(), Some(group), 1);
+        ledger.group_created(name.clone(), Some(group.clone()), 1);
         assert!(ledger.was_just_created(&name.key()) && ledger.is_just_created(&GroupId::new("g")));
-        ledger.group_deleted(GroupId::new("g"), 1);
+        ledger.group_deleted(&group);
         assert!(!ledger.was_just_created(&name.key()) && !ledger.is_just_created(&GroupId::new("g")));
     }
 }

@@ -15,6 +15,13 @@ use crate::metrics::Metrics;
 use crate::model::{AccountId, Context, GroupId, Member};
 use crate::settings;
 
+/// How often a group that is being changed is read before it is given up for now.
+const MOST_READINGS: usize = 4;
+
+/// How long a roster may serve while our own changes keep a new one from being read: with them laid over it, it lacks
+/// only what others changed meanwhile.
+pub const LONGEST_LIFE: Duration = Duration::from_secs(3600);
+
 /// How long a first page or one account's groups serve others who plan at the same time.
 const SHARED_BRIEFLY: Duration = Duration::from_secs(10);
 
@@ -61,6 +68,8 @@ pub struct Membership {
 #[derive(Debug)]
 pub struct Members {
     rosters: Cache<GroupId, Arc<Roster>>,
+    /// The last roster of each group, for as long as no new one can be read.
+    last: Cache<GroupId, Arc<Roster>>,
     heads: Cache<GroupId, Arc<Head>>,
     member_of: Cache<AccountId, Arc<MemberOf>>,
     write_life: Duration,
@@ -109,12 +118,17 @@ impl Members {
     pub fn new(settings: &settings::Cache, metrics: Metrics) -> Self {
         let write_life = settings::seconds(settings.members_write_ttl_s);
         let brief = write_life.min(SHARED_BRIEFLY);
-        Self {
-            rosters: Cache::builder()
+        let rosters = |life: Duration| {
+            Cache::builder()
                 .max_capacity(settings.max_members)
                 .weigher(|_, roster: &Arc<Roster>| u32::try_from(roster.rows.len()).unwrap_or(u32::MAX).max(1))
-                .time_to_live(settings::seconds(settings.members_ttl_s))
-                .build(),
+                .time_to_live(life)
+                .build()
+        };
+        let life = settings::seconds(settings.members_ttl_s);
+        Self {
+            rosters: rosters(life),
+            last: rosters(life.max(LONGEST_LIFE)),
             heads: Cache::builder().max_capacity(1000).time_to_live(brief).build(),
             member_of: Cache::builder().max_capacity(10_000).time_to_live(brief).build(),
             write_life,
@@ -129,7 +143,7 @@ impl Members {
         &self,
         group: &GroupId,
         cloud: &Confluence,
-        ledger: &Ledger,
+        ledger: &Arc<Ledger>,
         view: View,
         context: &Context,
     ) -> Result<Option<Arc<Roster>>, Error> {
@@ -141,45 +155,58 @@ impl Members {
             forget(&self.rosters, group, &roster).await;
         }
         self.metrics.looked_up("members", "miss");
-        self.load(group, cloud, ledger, view, context).await
+        if let Some(loaded) = self.load(group, cloud, ledger, view, context).await? {
+            return Ok(loaded);
+        }
+        // Our own changes kept tearing the pages apart.
+        match self.last.get(group).await {
+            Some(last) if !ledger.overlay(group, last.read, view).stale => Ok(Some(last)),
+            _ => Err(Error::Unavailable {
+                retry_after: Duration::from_secs(5),
+                cause: "the group is being changed while it is read, so no complete list can be told".to_owned(),
+            }),
+        }
     }
 
+    /// Reads the group for all who ask meanwhile. The outer `None`: it is being changed by us all the while, so that
+    /// no reading can be trusted to be whole.
     async fn load(
         &self,
         group: &GroupId,
         cloud: &Confluence,
-        ledger: &Ledger,
+        ledger: &Arc<Ledger>,
         view: View,
         context: &Context,
-    ) -> Result<Option<Arc<Roster>>, Error> {
+    ) -> Result<Option<Option<Arc<Roster>>>, Error> {
         // A first page that others planned with may be older than a change; the others would not join on to it.
-        if let Some(head) = self.heads.get(group).await {
-            let overlay = ledger.overlay(group, head.read, view);
-            if overlay.stale || overlay.moved {
-                forget(&self.heads, group, &head).await;
-            }
+        if let Some(head) = self.heads.get(group).await
+            && (ledger.overlay(group, head.read, view).stale || ledger.moved_members(group, head.read).is_some())
+        {
+            forget(&self.heads, group, &head).await;
         }
-        let id = group.clone();
-        let (rosters, heads) = (self.rosters.clone(), self.heads.clone());
-        let (group, cloud, context) = (group.clone(), cloud.clone(), context.clone());
+        let (rosters, last, heads) = (self.rosters.clone(), self.last.clone(), self.heads.clone());
+        let (id, cloud, ledger_, context) = (group.clone(), cloud.clone(), Arc::clone(ledger), context.clone());
         // On a task of its own: a caller who hangs up must not cut short what others wait for.
         let load = tokio::spawn(async move {
             let read = async {
-                let head = head(&heads, &group, &cloud, &context)
-                    .await
-                    .map_err(Missing::Read)?
-                    .ok_or(Missing::Group)?;
-                let rows = walk::members(&cloud, &group, &head.page, &context)
-                    .await
-                    .map_err(Missing::Read)?;
-                Ok(Arc::new(Roster::new(head.read, rows.ok_or(Missing::Group)?)))
+                let roster = Arc::new(read_whole(&id, &heads, &cloud, &ledger_, &context).await?);
+                last.insert(id.clone(), Arc::clone(&roster)).await;
+                Ok(roster)
             };
-            rosters.try_get_with(group.clone(), read).await
+            rosters.try_get_with(id.clone(), read).await
         });
-        let loaded = Missing::tell(joined(load.await)?)?;
-        // We made the group moments ago and Cloud's reads do not show it yet.
-        let unseen = || Arc::new(Roster::new(Instant::now(), Vec::new()));
-        Ok(loaded.or_else(|| ledger.is_just_created(&id).then(unseen)))
+        match joined(load.await)? {
+            Ok(roster) => Ok(Some(Some(roster))),
+            Err(missing) => match &*missing {
+                // We made the group moments ago and Cloud's reads do not show it yet.
+                Missing::Group if ledger.is_just_created(group) => {
+                    Ok(Some(Some(Arc::new(Roster::new(Instant::now(), Vec::new())))))
+                }
+                Missing::Group => Ok(Some(None)),
+                Missing::Torn => Ok(None),
+                Missing::Read(error) => Err(error.clone()),
+            },
+        }
     }
 
     /// Who of `accounts` is in the group, by the fewest calls that make sure: a fresh roster; for one account its own
@@ -190,7 +217,7 @@ impl Members {
         group: &GroupId,
         accounts: &[AccountId],
         cloud: &Confluence,
-        ledger: &Ledger,
+        ledger: &Arc<Ledger>,
         view: View,
         context: &Context,
     ) -> Result<Option<Membership>, Error> {
@@ -230,10 +257,11 @@ impl Members {
             _ => 2,
         };
         if more_pages <= open.len() {
-            let Some(roster) = self.load(group, cloud, ledger, view, context).await? else {
-                return Ok(None);
+            return match self.load(group, cloud, ledger, view, context).await? {
+                Some(roster) => Ok(roster.map(|roster| within(roster.read, &roster.ids, accounts))),
+                // What cannot be read as a list can be asked account by account.
+                None => self.one_by_one(group, accounts, None, cloud, context).await.map(Some),
             };
-            return Ok(Some(within(roster.read, &roster.ids, accounts)));
         }
         let mut membership = self.one_by_one(group, &open, Some(head.read), cloud, context).await?;
         membership
@@ -294,19 +322,38 @@ impl Members {
 #[derive(Clone, Debug)]
 enum Missing {
     Group,
+    /// Our own changes moved rows from page to page in every reading.
+    Torn,
     Read(Error),
 }
 
-impl Missing {
-    fn tell<T>(read: Result<T, Arc<Self>>) -> Result<Option<T>, Error> {
-        match read {
-            Ok(value) => Ok(Some(value)),
-            Err(missing) => match &*missing {
-                Self::Group => Ok(None),
-                Self::Read(error) => Err(error.clone()),
-            },
+/// One complete reading. While our own changes may move rows from page to page, a reading is complete only if the next
+/// one shows the same people but for those we changed; a group of one page cannot be torn.
+async fn read_whole(
+    group: &GroupId,
+    heads: &Cache<GroupId, Arc<Head>>,
+    cloud: &Confluence,
+    ledger: &Ledger,
+    context: &Context,
+) -> Result<Roster, Missing> {
+    let mut earlier: Option<Roster> = None;
+    for _ in 0..MOST_READINGS {
+        let head = head(heads, group, cloud, context).await.map_err(Missing::Read)?.ok_or(Missing::Group)?;
+        let rows = walk::members(cloud, group, &head.page, context).await.map_err(Missing::Read)?;
+        let roster = Roster::new(head.read, rows.ok_or(Missing::Group)?);
+        let since = earlier.as_ref().map_or(head.read, |earlier| earlier.read);
+        let Some(moved) = ledger.moved_members(group, since).filter(|_| !walk::ends_at(&head.page, 0)) else {
+            return Ok(roster);
+        };
+        if let Some(earlier) = &earlier
+            && earlier.ids.symmetric_difference(&roster.ids).all(|account| moved.contains(account))
+        {
+            return Ok(roster);
         }
+        earlier = Some(roster);
+        heads.invalidate(group).await;
     }
+    Err(Missing::Torn)
 }
 
 async fn head(
@@ -326,7 +373,13 @@ async fn head(
         };
         heads.try_get_with(group.clone(), read).await
     });
-    Missing::tell(joined(load.await)?)
+    match joined(load.await)? {
+        Ok(head) => Ok(Some(head)),
+        Err(missing) => match &*missing {
+            Missing::Group | Missing::Torn => Ok(None),
+            Missing::Read(error) => Err(error.clone()),
+        },
+    }
 }
 
 async fn read_groups_of(account: &AccountId, cloud: &Confluence, context: &Context) -> Result<MemberOf, Error> {

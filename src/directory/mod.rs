@@ -121,7 +121,7 @@ impl From<cloud::Error> for Error {
 #[derive(Debug)]
 pub struct Process {
     map: Arc<Map>,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     members: Claims<(GroupId, AccountId)>,
     groups: Claims<NameKey>,
     audit: Audit,
@@ -141,7 +141,7 @@ impl Process {
         let life = seconds(cache.members_ttl_s.max(cache.groups_ttl_s));
         metrics.map_accounts.set(i64::try_from(map.len()).unwrap_or(i64::MAX));
         Self {
-            ledger: Ledger::new(seconds(cache.read_lag_s), life),
+            ledger: Arc::new(Ledger::new(seconds(cache.read_lag_s), life.max(members::LONGEST_LIFE))),
             members: Claims::new(),
             groups: Claims::new(),
             operations: TaskTracker::new(),
