@@ -291,7 +291,9 @@ mod tests {
         fn what_is_quoted_is_written_as_it_stands(text in "\\PC{0,40}") {
             let quoted = format!("'{}'", text.replace('\'', "''"));
             let pattern = Pattern::compile(&quoted).unwrap();
-            let expected = if text.is_empty() { "'" } else { &text };
+            // Quotes and nothing else are read in pairs from the first: one more of them comes out, as in Java.
+            let quotes_alone = text.chars().all(|c| c == '\'');
+            let expected = if quotes_alone { format!("{text}'") } else { text };
             prop_assert_eq!(pattern.format(0, &Zone::utc()), expected);
         }
     }
