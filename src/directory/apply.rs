@@ -474,8 +474,12 @@ impl<'a> Run<'a> {
     }
 
     fn created(&self, name: &GroupName, group: Option<Group>) -> Verdict {
-        let process = &self.directory.process;
-        process.ledger.group_created(name.clone(), group, self.directory.view);
+        let (ledger, view) = (&self.directory.process.ledger, self.directory.view);
+        if group.is_none() {
+            // Without an id it cannot be laid over a list: the list is to be read again once Cloud shows it.
+            ledger.group_doubted(view);
+        }
+        ledger.group_created(name.clone(), group, view);
         self.done()
     }
 

@@ -41,7 +41,10 @@ async fn five_thousand_names_come_in_one_pretty_printed_body() {
     let all = names(1, 5000);
     let before = truth::members(&world, "big").await;
     let body = serde_json::to_string_pretty(&json!({ "users": all })).unwrap();
-    let request = world.request(reqwest::Method::POST, "addUsers/big").bearer_auth(ADMIN).body(body);
+    let request = world
+        .request(reqwest::Method::POST, "addUsers/big")
+        .bearer_auth(ADMIN)
+        .body(body);
     let answer = send(request).await;
     let (done, skipped) = lists(&answer);
     assert_eq!((done, skipped), (names(451, 4550), names(1, 450)));
@@ -208,9 +211,17 @@ fn any_list_under_any_few_faults_is_answered_with_the_truth() {
 }
 
 async fn hold_to_the_truth(world: &World, asked: &Asked) {
-    let off = merged(faults()).as_object().unwrap().keys().map(|name| (name.clone(), Value::Null)).collect();
+    let off = merged(faults())
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|name| (name.clone(), Value::Null))
+        .collect();
     world.cloud.switch(Value::Object(off)).await;
-    world.cloud.switch(merged(asked.faults.iter().map(|index| faults()[*index].clone()))).await;
+    world
+        .cloud
+        .switch(merged(asked.faults.iter().map(|index| faults()[*index].clone())))
+        .await;
     let (mut keys, mut seen, mut expected) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
     let before = truth::members(world, "team").await;
     let names: Vec<(String, Option<String>)> = asked.names.iter().map(|name| spelt(world, *name)).collect();

@@ -38,11 +38,7 @@ async fn adding_1000_names_of_which_100_are_members_costs_900_writes_and_four_re
     let answer = world.users("addUsers/big", &all).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("x-facade-skipped"), Some("100"));
-    assert_calls(
-        &world,
-        json!({ "find_group": 1, "list_members": 3, "add_member": 900 }),
-    )
-    .await;
+    assert_calls(&world, json!({ "find_group": 1, "list_members": 3, "add_member": 900 })).await;
     assert_eq!(world.truth("big").await, names(1, 1350));
     world.forget_calls().await;
     let answer = world.users("addUsers/big", &all).await;
@@ -90,11 +86,7 @@ async fn fifty_identical_additions_at_once_make_every_change_once() {
         .map(|answer| answer.header("x-facade-skipped").unwrap().parse::<usize>().unwrap())
         .sum();
     assert_eq!(skipped, 50 * 30 - 20);
-    assert_calls(
-        &world,
-        json!({ "find_group": 1, "list_members": 2, "add_member": 20 }),
-    )
-    .await;
+    assert_calls(&world, json!({ "find_group": 1, "list_members": 2, "add_member": 20 })).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +96,10 @@ async fn one_name_added_to_a_group_of_10_000_costs_at_most_three_calls() {
     assert_calls(&world, json!({ "find_group": 1, "member_of": 1, "add_member": 1 })).await;
     world.forget_calls().await;
     assert_eq!(
-        world.users("addUsers/huge", &["user010001"]).await.header("x-facade-skipped"),
+        world
+            .users("addUsers/huge", &["user010001"])
+            .await
+            .header("x-facade-skipped"),
         Some("1")
     );
     assert!(!world.calls().await.contains_key("add_member"));
@@ -145,7 +140,10 @@ async fn names_that_look_like_account_ids_are_confirmed_a_hundred_a_call() {
         std::fs::write(map, few.join("\n")).unwrap();
     })
     .await;
-    let ids: Vec<&str> = world.cloud.people[20..270].iter().map(|person| person.account_id.as_str()).collect();
+    let ids: Vec<&str> = world.cloud.people[20..270]
+        .iter()
+        .map(|person| person.account_id.as_str())
+        .collect();
     let answer = world.users("addUsers/small", &ids).await;
     assert_eq!(answer.header("x-facade-skipped"), Some("0"));
     assert_calls(
@@ -172,16 +170,28 @@ async fn a_missing_group_is_asked_for_once_within_its_negative_life() {
 async fn making_and_deleting_groups_costs_a_look_up_and_a_change_each() {
     let world = World::with(10, &[]).await;
     let few = ["one", "two", "three"];
-    assert_eq!(world.groups("addGroups", &few).await.header("x-facade-skipped"), Some("0"));
+    assert_eq!(
+        world.groups("addGroups", &few).await.header("x-facade-skipped"),
+        Some("0")
+    );
     assert_calls(&world, json!({ "find_group": 3, "create_group": 3 })).await;
     world.forget_calls().await;
-    assert_eq!(world.groups("addGroups", &few).await.header("x-facade-skipped"), Some("3"));
+    assert_eq!(
+        world.groups("addGroups", &few).await.header("x-facade-skipped"),
+        Some("3")
+    );
     assert_calls(&world, json!({})).await;
     // A deletion looks at the id directly before.
-    assert_eq!(world.groups("removeGroups", &few).await.header("x-facade-skipped"), Some("0"));
+    assert_eq!(
+        world.groups("removeGroups", &few).await.header("x-facade-skipped"),
+        Some("0")
+    );
     assert_calls(&world, json!({ "get_group": 3, "delete_group": 3 })).await;
     world.forget_calls().await;
-    assert_eq!(world.groups("removeGroups", &few).await.header("x-facade-skipped"), Some("3"));
+    assert_eq!(
+        world.groups("removeGroups", &few).await.header("x-facade-skipped"),
+        Some("3")
+    );
     assert_calls(&world, json!({})).await;
 }
 
@@ -192,9 +202,15 @@ async fn many_groups_cost_the_list_of_all_groups_and_no_look_ups() {
     let world = World::start(options, |_| {}).await;
     let many: Vec<String> = (0..50).map(|n| format!("new {n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert_eq!(world.groups("addGroups", &many).await.header("x-facade-skipped"), Some("0"));
+    assert_eq!(
+        world.groups("addGroups", &many).await.header("x-facade-skipped"),
+        Some("0")
+    );
     assert_calls(&world, json!({ "list_groups": 2, "create_group": 50 })).await;
-    assert_eq!(world.groups("removeGroups", &many).await.header("x-facade-skipped"), Some("0"));
+    assert_eq!(
+        world.groups("removeGroups", &many).await.header("x-facade-skipped"),
+        Some("0")
+    );
     assert_calls(
         &world,
         json!({ "list_groups": 2, "create_group": 50, "get_group": 50, "delete_group": 50 }),
@@ -213,7 +229,9 @@ async fn a_list_that_is_warm_shows_our_changes_without_a_call() {
     assert_calls(&world, json!({})).await;
     // Names and e-mails of those who came are asked for once, if somebody wants them.
     for _ in 0..2 {
-        let answer = world.get(&format!("getUsers/{}?showBasicDetails=true", encode("big"))).await;
+        let answer = world
+            .get(&format!("getUsers/{}?showBasicDetails=true", encode("big")))
+            .await;
         assert_eq!(answer.json()["total"], 450);
         assert_calls(&world, json!({ "users_bulk": 1 })).await;
     }

@@ -47,7 +47,10 @@ impl Two {
 
     async fn members(&self, who: usize) -> Vec<String> {
         let (name, password) = self.callers[who];
-        let request = self.world.request(Method::GET, "getUsers/team").basic_auth(name, Some(password));
+        let request = self
+            .world
+            .request(Method::GET, "getUsers/team")
+            .basic_auth(name, Some(password));
         crate::harness::texts(&send(request).await.json()["users"], Some("name"))
     }
 }
@@ -60,7 +63,10 @@ fn set(names: &[String]) -> BTreeSet<&String> {
 async fn two_who_add_overlapping_lists_make_every_change_once_and_are_both_told_the_truth() {
     for two in Two::start(json!({ "lag_ms": 200 })).await {
         let (first, second) = (names(21, 200), names(121, 200));
-        let (one, other) = tokio::join!(two.users(0, "addUsers/team", &first), two.users(1, "addUsers/team", &second));
+        let (one, other) = tokio::join!(
+            two.users(0, "addUsers/team", &first),
+            two.users(1, "addUsers/team", &second)
+        );
         let (one, other) = (lists(&one).0, lists(&other).0);
         assert!(set(&one).is_disjoint(&set(&other)));
         let all: BTreeSet<_> = &set(&one) | &set(&other);
@@ -74,7 +80,10 @@ async fn two_who_add_overlapping_lists_make_every_change_once_and_are_both_told_
 async fn the_last_outcome_is_what_holds_when_one_adds_and_another_removes() {
     for two in Two::start(json!({})).await {
         let all = names(26, 200);
-        let (added, removed) = tokio::join!(two.users(0, "addUsers/team", &all), two.users(1, "removeUsers/team", &all));
+        let (added, removed) = tokio::join!(
+            two.users(0, "addUsers/team", &all),
+            two.users(1, "removeUsers/team", &all)
+        );
         let (added, removed) = (lists(&added).0, lists(&removed).0);
         let truth = two.world.truth("team").await;
         for name in &all {
@@ -136,7 +145,9 @@ async fn one_callers_change_is_soon_seen_by_the_other() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), seen).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(10), seen)
+            .await
+            .unwrap();
     }
 }
 
@@ -148,7 +159,11 @@ async fn a_crowd_that_adds_and_removes_ends_in_a_state_that_the_audit_explains()
         let all = names(1 + (n * 13) % 60, 40);
         let two = &two;
         async move {
-            let path = if n % 2 == 0 { "addUsers/team" } else { "removeUsers/team" };
+            let path = if n % 2 == 0 {
+                "addUsers/team"
+            } else {
+                "removeUsers/team"
+            };
             two.users(n % 2, path, &all).await;
         }
     });

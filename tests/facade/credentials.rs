@@ -27,7 +27,11 @@ async fn call(world: &World, index: usize) -> crate::cloud::Reply {
 
 async fn assert_nothing_changed(world: &World) {
     assert_eq!(world.truth("team").await, names(1, 10));
-    let done = world.audit().into_iter().filter(|line| line["result"] != "not_attempted").count();
+    let done = world
+        .audit()
+        .into_iter()
+        .filter(|line| line["result"] != "not_attempted")
+        .count();
     assert_eq!(done, 0);
     let calls = world.calls().await;
     assert!(calls.get("create_group").is_none_or(|tries| *tries <= 4), "{calls:?}");
@@ -93,7 +97,10 @@ async fn in_the_middle(world: &World, first: Value, then: Value) -> crate::cloud
     world.cloud.switch(json!({ "latency_ms": 3 })).await;
     world.cloud.switch(first).await;
     let body = json!({ "users": names(51, 500) }).to_string();
-    let request = world.request(reqwest::Method::POST, "addUsers/team").bearer_auth(ADMIN).body(body);
+    let request = world
+        .request(reqwest::Method::POST, "addUsers/team")
+        .bearer_auth(ADMIN)
+        .body(body);
     let adding = tokio::spawn(crate::cloud::send(request));
     while world.calls().await.get("add_member").copied().unwrap_or(0) < 100 {
         tokio::task::yield_now().await;
@@ -136,7 +143,10 @@ async fn a_cloud_that_goes_down_in_the_middle_is_waited_for_and_then_given_up() 
     let after = hold(&world, "team", &names(51, 500), &answer, &before).await;
     assert!(after.len() < 510);
     let audit = truth::audit_of(&world, &answer);
-    assert_eq!(audit.iter().filter(|line| line["result"] == "done").count(), after.len() - 10);
+    assert_eq!(
+        audit.iter().filter(|line| line["result"] == "done").count(),
+        after.len() - 10
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -158,5 +168,10 @@ async fn without_room_for_the_audit_changes_are_refused_and_reads_go_on() {
     assert_eq!(world.get("getGroups").await.status, 200);
     assert_eq!(world.truth("team").await, names(1, 10));
     let calls = world.calls().await;
-    assert!(!calls.keys().any(|operation| operation.contains("add") || operation.contains("create")), "{calls:?}");
+    assert!(
+        !calls
+            .keys()
+            .any(|operation| operation.contains("add") || operation.contains("create")),
+        "{calls:?}"
+    );
 }

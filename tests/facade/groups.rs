@@ -8,7 +8,7 @@ use crate::truth::{audit_of, lists};
 const LAG_MS: u64 = 700;
 
 async fn lagging() -> World {
-    let world = World::with(300, &[("team", 50)]).await;
+    let world = World::start(options(300, &[("team", 50)]), |settings| settings.cloud.max_tries = 30).await;
     world.cloud.switch(json!({ "lag_ms": LAG_MS })).await;
     world
 }
@@ -18,7 +18,10 @@ async fn shown(world: &World) -> Vec<String> {
 }
 
 fn reasons(world: &World, answer: &crate::cloud::Reply) -> Vec<Value> {
-    audit_of(world, answer).iter().map(|line| line["reason"].clone()).collect()
+    audit_of(world, answer)
+        .iter()
+        .map(|line| line["reason"].clone())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +44,10 @@ async fn the_next_reading_shows_our_own_additions_and_removals_though_reads_lag(
     let one = ["user000200"];
     world.users("addUsers/team", &one).await;
     assert!(world.members("team").await.contains(&one[0].to_owned()));
-    assert_eq!(world.users("addUsers/team", &one).await.header("x-facade-skipped"), Some("1"));
+    assert_eq!(
+        world.users("addUsers/team", &one).await.header("x-facade-skipped"),
+        Some("1")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +61,10 @@ async fn a_group_just_made_is_shown_filled_and_listed_though_reads_lag() {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(lists(&answer).0, names(1, size));
         assert_eq!(world.members(group).await, names(1, size));
-        assert_eq!(world.groups("addGroups", &[group]).await.header("x-facade-skipped"), Some("1"));
+        assert_eq!(
+            world.groups("addGroups", &[group]).await.header("x-facade-skipped"),
+            Some("1")
+        );
         let answer = world.users(&format!("removeUsers/{group}"), &names(1, size)).await;
         assert_eq!(lists(&answer).0, names(1, size));
         assert_eq!(world.members(group).await, names(1, 0));
@@ -78,7 +87,13 @@ async fn a_group_whose_answer_was_lost_is_found_and_shown_though_reads_lag() {
     let shown = shown(&world).await;
     assert!(all.iter().all(|name| shown.contains(name)), "{shown:?}");
     for name in &all {
-        assert_eq!(world.users(&format!("addUsers/{}", crate::harness::encode(name)), &names(1, 2)).await.status, 200);
+        assert_eq!(
+            world
+                .users(&format!("addUsers/{}", crate::harness::encode(name)), &names(1, 2))
+                .await
+                .status,
+            200
+        );
     }
 }
 
@@ -114,7 +129,8 @@ async fn groups_that_differ_in_case_alone_are_deleted_each() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data.json");
     let groups = ["Dev", "dev", "ops"].map(|name| json!({ "name": name, "members": ["a1"] }));
-    let users = json!([{ "accountId": "a1", "displayName": "A", "username": "a", "key": "k", "email": "a@example.com" }]);
+    let users =
+        json!([{ "accountId": "a1", "displayName": "A", "username": "a", "key": "k", "email": "a@example.com" }]);
     std::fs::write(&data, json!({ "users": users, "groups": groups }).to_string()).unwrap();
     let mut options = options(0, &[]);
     options.data = Some(data);
@@ -122,7 +138,9 @@ async fn groups_that_differ_in_case_alone_are_deleted_each() {
     assert_eq!(world.get("getUsers/DEV").await.status, 409);
     assert_eq!(world.users("addUsers/DEV", &["a"]).await.status, 409);
     assert_eq!(world.members("dev").await, ["a"]);
-    let answer = world.groups("removeGroups", &["DEV", "Dev", "dev", "OPS", "ops", "none"]).await;
+    let answer = world
+        .groups("removeGroups", &["DEV", "Dev", "dev", "OPS", "ops", "none"])
+        .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(lists(&answer).0, ["Dev", "dev", "OPS"]);
     assert!(!shown(&world).await.iter().any(|name| name.eq_ignore_ascii_case("dev")));
@@ -146,7 +164,15 @@ async fn names_no_group_can_have_are_skipped_each_with_its_reason() {
     let asked = ["new", "NEW", " ", "", long.as_str(), "site-admins", "confluence-USERS"];
     let answer = world.groups("addGroups", &asked).await;
     assert_eq!(lists(&answer).0, ["new"]);
-    let expected = ["", "duplicate", "blank", "blank", "refused", "already_exists", "already_exists"];
+    let expected = [
+        "",
+        "duplicate",
+        "blank",
+        "blank",
+        "refused",
+        "already_exists",
+        "already_exists",
+    ];
     for (line, expected) in asked.iter().zip(expected) {
         let audit = audit_of(&world, &answer);
         let told = audit.iter().find(|told| told["name"] == *line).unwrap();

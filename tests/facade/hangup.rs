@@ -83,7 +83,9 @@ async fn a_reading_goes_on_for_the_others_when_the_first_who_asked_hangs_up() {
     options.latency_ms = 50;
     let world = World::start(options, |_| {}).await;
     let mut first = TcpStream::connect(world.facade).await.unwrap();
-    let head = format!("GET /rest/extender/1.0/group/getUsers/big HTTP/1.1\r\nHost: f\r\nAuthorization: Bearer {ADMIN}\r\n\r\n");
+    let head = format!(
+        "GET /rest/extender/1.0/group/getUsers/big HTTP/1.1\r\nHost: f\r\nAuthorization: Bearer {ADMIN}\r\n\r\n"
+    );
     first.write_all(head.as_bytes()).await.unwrap();
     until_called(&world, "list_members", 1).await;
     let others = futures_util::future::join_all((0..5).map(|_| world.members("big")));
@@ -93,7 +95,10 @@ async fn a_reading_goes_on_for_the_others_when_the_first_who_asked_hangs_up() {
     };
     let (others, ()) = tokio::join!(others, hang_up);
     assert!(others.iter().all(|all| *all == names(1, 450)));
-    assert_eq!(json!(world.calls().await), json!({ "find_group": 1, "list_members": 3 }));
+    assert_eq!(
+        json!(world.calls().await),
+        json!({ "find_group": 1, "list_members": 3 })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

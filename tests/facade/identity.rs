@@ -46,7 +46,12 @@ async fn a_member_the_map_does_not_know_is_shown_by_id_and_can_be_removed_by_it(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_usernames_of_one_account_are_one_row_and_removing_them_is_refused() {
-    let map = |ids: &[String]| format!("username,account_id\njdoe,{0}\njdoe-admin,{0}\nother,{1}\n", ids[0], ids[1]);
+    let map = |ids: &[String]| {
+        format!(
+            "username,account_id\njdoe,{0}\njdoe-admin,{0}\nother,{1}\n",
+            ids[0], ids[1]
+        )
+    };
     let world = world(map, json!({})).await;
     let third = world.cloud.people[2].account_id.clone();
     let mut expected = vec!["jdoe".to_owned(), "other".to_owned(), third];
@@ -54,7 +59,10 @@ async fn several_usernames_of_one_account_are_one_row_and_removing_them_is_refus
     assert_eq!(world.members("team").await, expected);
     let answer = world.users("removeUsers/team", &["jdoe", "other"]).await;
     assert_eq!(lists(&answer).0, ["other"]);
-    assert_eq!(reasons(&world, &answer)[0], ("jdoe".to_owned(), json!("merged_account")));
+    assert_eq!(
+        reasons(&world, &answer)[0],
+        ("jdoe".to_owned(), json!("merged_account"))
+    );
     let answer = world.users("addUsers/team", &["JDOE-admin", "jdoe", "other"]).await;
     assert_eq!(
         reasons(&world, &answer),
@@ -69,16 +77,30 @@ async fn several_usernames_of_one_account_are_one_row_and_removing_them_is_refus
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_of_two_accounts_is_ambiguous_and_never_written() {
     let map = |ids: &[String]| {
-        format!("username,email,account_id\nsame,a@example.com,{}\nb,same,{}\n,c@example.com,{}\n", ids[4], ids[5], ids[6])
+        format!(
+            "username,email,account_id\nsame,a@example.com,{}\nb,same,{}\n,c@example.com,{}\n",
+            ids[4], ids[5], ids[6]
+        )
     };
     let world = world(map, json!({})).await;
-    let answer = world.users("addUsers/team", &["same", "SAME", "b", "c@example.com", "user000009"]).await;
+    let answer = world
+        .users("addUsers/team", &["same", "SAME", "b", "c@example.com", "user000009"])
+        .await;
     assert_eq!(lists(&answer).0, ["b", "c@example.com"]);
     let reasons = reasons(&world, &answer);
-    assert!(reasons.contains(&("same".to_owned(), json!("ambiguous"))), "{reasons:?}");
-    assert!(reasons.contains(&("SAME".to_owned(), json!("duplicate"))), "{reasons:?}");
+    assert!(
+        reasons.contains(&("same".to_owned(), json!("ambiguous"))),
+        "{reasons:?}"
+    );
+    assert!(
+        reasons.contains(&("SAME".to_owned(), json!("duplicate"))),
+        "{reasons:?}"
+    );
     // In Cloud there is such a person, but nothing says which name is whose.
-    assert!(reasons.contains(&("user000009".to_owned(), json!("unknown"))), "{reasons:?}");
+    assert!(
+        reasons.contains(&("user000009".to_owned(), json!("unknown"))),
+        "{reasons:?}"
+    );
     assert_eq!(world.calls().await["add_member"], 2);
 }
 
@@ -87,7 +109,10 @@ async fn an_id_is_written_to_only_when_cloud_confirms_it_in_whichever_form_it_un
     for form in ["comma", "repeated", "both"] {
         let map = |_: &[String]| "username,account_id\n".to_owned();
         let world = world(map, json!({ "bulk": form })).await;
-        let real: Vec<String> = world.cloud.people[4..8].iter().map(|person| person.account_id.clone()).collect();
+        let real: Vec<String> = world.cloud.people[4..8]
+            .iter()
+            .map(|person| person.account_id.clone())
+            .collect();
         let mut asked = real.clone();
         asked.insert(1, "5b10a2844c20165700ede21g".to_owned());
         asked.push("712020:3f2c1a9e-0d4b-4e8f-9a1b-2c3d4e5f6a7b".to_owned());

@@ -26,7 +26,9 @@ async fn world(faults: Value) -> World {
 async fn walked(world: &World, path: &str, key: &str, size: usize) -> Vec<String> {
     let mut all = Vec::new();
     loop {
-        let answer = world.get(&format!("{path}?startAt={}&maxResults={size}", all.len())).await;
+        let answer = world
+            .get(&format!("{path}?startAt={}&maxResults={size}", all.len()))
+            .await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let body = answer.json();
         assert_eq!(body["startAt"], all.len());
@@ -127,7 +129,10 @@ async fn pages_that_repeat_are_an_error_and_never_a_short_list() {
             assert_eq!(answer.status, 503, "{group}: {answer:?}");
             assert!(answer.header("retry-after").is_some());
             // Nor is it kept.
-            assert_eq!(world.users(&format!("addUsers/{group}"), &names(440, 30)).await.status, 503);
+            assert_eq!(
+                world.users(&format!("addUsers/{group}"), &names(440, 30)).await.status,
+                503
+            );
         }
         assert_eq!(world.members("one").await, names(1, 1));
         world.cloud.switch(json!({ "repeat_page": null })).await;
@@ -157,7 +162,14 @@ async fn a_group_of_10_000_is_complete() {
         let answer = world.get(&format!("getUsers/{group}?maxResults=20000")).await;
         let all = texts(&answer.json()["users"], Some("name"));
         let expected = names(1, 10_000);
-        assert_eq!(all, if suspended { without_suspended(expected) } else { expected });
+        assert_eq!(
+            all,
+            if suspended {
+                without_suspended(expected)
+            } else {
+                expected
+            }
+        );
     }
     assert_eq!(walked(&world, "getUsers/huge", "users", 1000).await, names(1, 10_000));
 }

@@ -23,7 +23,10 @@ async fn underway(
     })
     .await;
     let body = json!({ "users": names(51, 500) }).to_string();
-    let request = world.request(reqwest::Method::POST, "addUsers/team").bearer_auth(ADMIN).body(body);
+    let request = world
+        .request(reqwest::Method::POST, "addUsers/team")
+        .bearer_auth(ADMIN)
+        .body(body);
     let call = tokio::spawn(crate::cloud::try_send(request));
     let begun = async {
         while world.calls().await.get("add_member").copied().unwrap_or(0) < 20 {
@@ -41,8 +44,18 @@ async fn a_stop_with_time_enough_finishes_what_runs_and_answers_it() {
     (&mut world.task).await.unwrap();
     let answer = call.await.unwrap().unwrap();
     assert_eq!(answer.json()["message"], "all users added to group");
-    hold(&world, "team", &names(51, 500), &answer, &accounts(&world, &names(1, 10))).await;
-    assert!(reqwest::get(format!("http://{}/", world.facade)).await.is_err(), "nobody is let in any more");
+    hold(
+        &world,
+        "team",
+        &names(51, 500),
+        &answer,
+        &accounts(&world, &names(1, 10)),
+    )
+    .await;
+    assert!(
+        reqwest::get(format!("http://{}/", world.facade)).await.is_err(),
+        "nobody is let in any more"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +69,14 @@ async fn a_stop_with_too_little_time_tells_the_rest_by_name() {
         (&mut world.task).await.unwrap();
         let answer = call.await.unwrap().unwrap();
         assert_eq!(answer.status, 503, "{answer:?}");
-        let after = hold(&world, "team", &names(51, 500), &answer, &accounts(&world, &names(1, 10))).await;
+        let after = hold(
+            &world,
+            "team",
+            &names(51, 500),
+            &answer,
+            &accounts(&world, &names(1, 10)),
+        )
+        .await;
         assert!(after.len() < 510);
         let audit = truth::audit_of(&world, &answer);
         assert_eq!(audit.len(), 500);
@@ -71,10 +91,54 @@ async fn a_stop_does_not_wait_for_a_cloud_that_is_down() {
     let before = accounts(&world, &names(1, 10));
     world.cloud.switch(json!({ "down": true })).await;
     world.stop.say();
-    tokio::time::timeout(Duration::from_secs(10), &mut world.task).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), &mut world.task)
+        .await
+        .unwrap()
+        .unwrap();
     let answer = call.await.unwrap().unwrap();
     assert_eq!(answer.status, 503);
     hold(&world, "team", &names(51, 500), &answer, &before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_answers_that_take_too_long() {
+    let minute = json!({ "slow": "1:60000" });
+    // Changes under way: what became of them nobody can tell.
+    let (mut world, call) = underway(0, |_| {}).await;
+    let before = accounts(&world, &names(1, 10));
+    world.cloud.switch(minute.clone()).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.stop.say();
+    tokio::time::timeout(Duration::from_secs(20), &mut world.task)
+        .await
+        .unwrap()
+        .unwrap();
+    let answer = call.await.unwrap().unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    hold(&world, "team", &names(51, 500), &answer, &before).await;
+    let in_doubt = truth::audit_of(&world, &answer)
+        .iter()
+        .filter(|line| line["result"] == "in_doubt")
+        .count();
+    assert!((1..=8).contains(&in_doubt), "{in_doubt}");
+    // Planning: nothing has changed.
+    let mut world = World::start(options(50, &[("team", 10)]), |settings| settings.shutdown_s = 0).await;
+    world.cloud.switch(minute).await;
+    let request = world.request(reqwest::Method::POST, "addUsers/team").bearer_auth(ADMIN);
+    let call = tokio::spawn(crate::cloud::send(
+        request.body(json!({ "users": names(20, 5) }).to_string()),
+    ));
+    while !world.calls().await.contains_key("find_group") {
+        tokio::task::yield_now().await;
+    }
+    world.stop.say();
+    tokio::time::timeout(Duration::from_secs(20), &mut world.task)
+        .await
+        .unwrap()
+        .unwrap();
+    let answer = call.await.unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(world.audit().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +206,11 @@ async fn the_program_itself_finishes_an_addition_after_sigterm() {
         }
     });
     let address = address.await.expect("the program serves");
-    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .unwrap();
     let request = client
         .post(format!("http://{address}/rest/extender/1.0/group/addUsers/team"))
         .body(json!({ "users": names(51, 200) }).to_string());
@@ -153,7 +221,17 @@ async fn the_program_itself_finishes_an_addition_after_sigterm() {
     let pid = program.0.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert_eq!(call.await.unwrap().json()["message"], "all users added to group");
-    assert!(tokio::task::spawn_blocking(move || { let ended = program.0.wait(); drop(program); ended }).await.unwrap().unwrap().success());
+    assert!(
+        tokio::task::spawn_blocking(move || {
+            let ended = program.0.wait();
+            drop(program);
+            ended
+        })
+        .await
+        .unwrap()
+        .unwrap()
+        .success()
+    );
     assert_eq!(cloud.truth("team").await.len(), 210);
     let audit = std::fs::read_to_string(directory.path().join("state/audit.jsonl")).unwrap();
     assert_eq!(audit.matches("\"result\":\"done\"").count(), 200);

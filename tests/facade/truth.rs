@@ -30,7 +30,9 @@ pub fn accounts(world: &World, names: &[String]) -> Members {
 pub fn lists(answer: &Reply) -> (Vec<String>, Vec<String>) {
     let body = answer.json();
     let list = |ends: &[&str]| {
-        let keys = ["users", "groups"].iter().flat_map(|what| ends.iter().map(move |end| format!("{what}{end}")));
+        let keys = ["users", "groups"]
+            .iter()
+            .flat_map(|what| ends.iter().map(move |end| format!("{what}{end}")));
         let found: Vec<&Value> = keys.filter_map(|key| body.get(&key)).collect();
         assert_eq!(found.len(), 1, "{body}");
         texts(found[0], None)
@@ -41,7 +43,11 @@ pub fn lists(answer: &Reply) -> (Vec<String>, Vec<String>) {
 /// The audit's lines of one answer's request.
 pub fn audit_of(world: &World, answer: &Reply) -> Vec<Value> {
     let id = answer.header("x-facade-request-id").unwrap();
-    world.audit().into_iter().filter(|line| line["request_id"] == id).collect()
+    world
+        .audit()
+        .into_iter()
+        .filter(|line| line["request_id"] == id)
+        .collect()
 }
 
 fn is_within(part: &[String], whole: &[String]) -> bool {
@@ -54,7 +60,8 @@ pub fn hold_answer(world: &World, asked: &[String], answer: &Reply) -> Vec<Value
     let audit = audit_of(world, answer);
     let mut audited: Vec<&str> = audit.iter().map(|line| line["name"].as_str().unwrap()).collect();
     let mut expected: Vec<&str> = asked.iter().map(String::as_str).collect();
-    (audited.sort_unstable(), expected.sort_unstable());
+    audited.sort_unstable();
+    expected.sort_unstable();
     let of_audit = |result: &str| -> Vec<String> {
         let mut names: Vec<String> = audit
             .iter()
@@ -66,21 +73,32 @@ pub fn hold_answer(world: &World, asked: &[String], answer: &Reply) -> Vec<Value
     };
     if answer.status == 200 {
         let (done, skipped) = lists(answer);
-        assert!(is_within(&done, asked) && is_within(&skipped, asked), "the order is lost");
+        assert!(
+            is_within(&done, asked) && is_within(&skipped, asked),
+            "the order is lost"
+        );
         let mut told: Vec<&str> = done.iter().chain(&skipped).map(String::as_str).collect();
         told.sort_unstable();
         assert_eq!(told, expected, "every name once");
-        assert_eq!(answer.header("x-facade-skipped"), Some(skipped.len().to_string().as_str()));
+        assert_eq!(
+            answer.header("x-facade-skipped"),
+            Some(skipped.len().to_string().as_str())
+        );
         let message = answer.json()["message"].as_str().unwrap().to_owned();
         assert_eq!(message.contains("skipped"), !skipped.is_empty(), "{message}");
         assert_eq!(audited, expected, "the audit has every name once");
         let (mut done, mut skipped) = (done, skipped);
-        (done.sort(), skipped.sort());
+        done.sort();
+        skipped.sort();
         assert_eq!(of_audit("done"), done);
         assert_eq!(of_audit("skipped"), skipped);
     } else {
         assert_eq!(answer.status, 503, "{answer:?}");
-        let again: u64 = answer.header("retry-after").expect("a time to come back").parse().unwrap();
+        let again: u64 = answer
+            .header("retry-after")
+            .expect("a time to come back")
+            .parse()
+            .unwrap();
         assert!(again >= 1);
         let body = answer.json();
         assert_eq!(body["status-code"], 503);
@@ -113,7 +131,9 @@ pub async fn hold(world: &World, group: &str, asked: &[String], answer: &Reply, 
         answer.status,
         audit
             .iter()
-            .filter(|line| line["account"].as_str().is_some_and(|id| (&changed - &perhaps).contains(id)))
+            .filter(|line| line["account"]
+                .as_str()
+                .is_some_and(|id| (&changed - &perhaps).contains(id)))
             .collect::<Vec<_>>()
     );
     if answer.status == 200 {

@@ -40,11 +40,16 @@ impl Between {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         let between = Self::default();
         let (kept, target, change) = (between.clone(), target.to_owned(), Arc::new(change) as Change);
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .unwrap();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let _ = socket.set_nodelay(true);
-                let (kept, target, client, change) = (kept.clone(), target.clone(), client.clone(), Arc::clone(&change));
+                let (kept, target, client, change) =
+                    (kept.clone(), target.clone(), client.clone(), Arc::clone(&change));
                 tokio::spawn(async move {
                     let service = service_fn(|request| pass(&kept, &target, &client, &change, request));
                     let connection = hyper::server::conn::http1::Builder::new();
