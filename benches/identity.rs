@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use extender_facade::cloud::{Client, Confluence, Credential};
+use extender_facade::cloud::{Client, Confluence, Credential, Owner};
+use extender_facade::directory::Change;
 use extender_facade::directory::identity::{Identity, Map, Row, read};
 use extender_facade::metrics::Metrics;
 use extender_facade::model::{AccountId, Caller, Context, NameKey, RequestId};
@@ -138,7 +139,7 @@ fn batch(criterion: &mut Criterion, map: Map, names: &[Arc<str>], lower: &[Box<s
     let client = Client::new(&cloud, Metrics::new()).unwrap();
     let cloud = Confluence::new(
         Arc::new(client),
-        Credential::basic("nobody@example.com", "none", "none".to_owned()),
+        Credential::basic("nobody@example.com", "none", Owner::Facade),
     );
     let identity = Identity::new(Arc::new(map), &settings.cache, Metrics::new());
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -167,7 +168,7 @@ fn batch(criterion: &mut Criterion, map: Map, names: &[Arc<str>], lower: &[Box<s
             || (),
             |()| async {
                 identity
-                    .resolve(black_box(&names), &cloud, &context)
+                    .resolve(black_box(&names), Change::Add, &cloud, &context)
                     .await
                     .unwrap()
                     .len()

@@ -90,7 +90,11 @@ impl GroupName {
     /// The name in composed letters (NFC), as nearly everything writes it.
     #[must_use]
     pub fn composed(&self) -> Self {
-        if self.0.is_ascii() { self.clone() } else { Self::new(&self.0.nfc().collect::<String>()) }
+        if self.0.is_ascii() {
+            self.clone()
+        } else {
+            Self::new(&self.0.nfc().collect::<String>())
+        }
     }
 
     /// Whether a group could bear this name at all. Nobody needs to ask Cloud about the others.

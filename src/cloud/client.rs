@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use url::Url;
 
 use super::governor::{Governor, Waits};
-use super::{Credential, Error, Operation, Patience, wire};
+use super::{Credential, Error, Operation, Owner, Patience, wire};
 use crate::metrics::{Metrics, Outbound};
 use crate::model::RequestId;
 use crate::settings;
@@ -258,7 +258,7 @@ impl Client {
                     && match patience {
                         Patience::Until(_) => true,
                         // While Cloud is down a bulk operation waits for it; a fault of this one request ends.
-                        Patience::WhileUnder(_) => others_succeed,
+                        Patience::WhileUnder(_) => others_succeed || self.is_up(credential, request).await,
                     };
                 if worn_out {
                     return Err(unavailable(&cause, doubtful));
@@ -282,6 +282,19 @@ impl Client {
                 });
             }
         }
+    }
+
+    /// Whether Cloud answers anything else at all: one try of a cheap read.
+    async fn is_up(&self, credential: Option<&Credential>, request: &RequestId) -> bool {
+        let call = Call {
+            operation: Operation::CurrentUser,
+            method: Method::GET,
+            path: ["wiki", "rest", "api", "user", "current"].map(str::to_owned).to_vec(),
+            query: Vec::new(),
+            body: None,
+        };
+        let asked = tokio::time::timeout(self.try_timeout, self.once(&call, credential, request)).await;
+        matches!(asked, Ok(Try::Answered(status, headers, _)) if status.is_success() && !is_html(&headers))
     }
 
     async fn once(&self, call: &Call, credential: Option<&Credential>, request: &RequestId) -> Try {
@@ -379,7 +392,9 @@ impl Client {
             operation.name(),
             status.as_u16()
         );
-        self.note(operation, "refused", Some(advice.clone()));
+        // A caller's wrong token says nothing against Cloud, and nothing that an operator could mend.
+        let ours = credential.is_none_or(|credential| credential.owner() == Owner::Facade);
+        self.note(operation, "refused", ours.then(|| advice.clone()));
         Error::Refused {
             status: status.as_u16(),
             advice,

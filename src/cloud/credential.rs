@@ -9,24 +9,42 @@ use http::HeaderValue;
 pub struct Credential {
     header: HeaderValue,
     name: String,
+    owner: Owner,
+}
+
+/// Whose credential it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The facade's own: that it is refused is a fault of the facade's set-up.
+    Facade,
+    /// A caller's: that it is refused is the caller's affair.
+    Caller,
 }
 
 impl Credential {
-    /// The pair as Basic authentication wants it, both encoded together. `name` is what messages call it, never a
-    /// secret: `cloud.api_token of admin@example.com`.
+    /// The pair as Basic authentication wants it, both encoded together.
     #[must_use]
-    pub fn basic(email: &str, token: &str, name: String) -> Self {
+    pub fn basic(email: &str, token: &str, owner: Owner) -> Self {
+        let name = match owner {
+            Owner::Facade => format!("cloud.api_token of {email}"),
+            Owner::Caller => "the caller's own token".to_owned(),
+        };
         let encoded = STANDARD.encode(format!("{email}:{token}"));
         let mut header =
             HeaderValue::from_str(&format!("Basic {encoded}")).expect("base64 has only letters that a header may have");
         header.set_sensitive(true);
-        Self { header, name }
+        Self { header, name, owner }
     }
 
     pub(super) fn header(&self) -> HeaderValue {
         self.header.clone()
     }
 
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// What messages call it; never a secret.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use client::{Client, Exchange};
 pub use confluence::{BULK, Confluence, GroupPage, MemberPage, PAGE, Reply, Settled};
-pub use credential::Credential;
+pub use credential::{Credential, Owner};
 pub use operation::Operation;
 pub use patience::{Patience, Progress};
 

@@ -81,12 +81,14 @@ impl Patience<'_> {
                 Ok(())
             }
             Self::WhileUnder(progress) => {
-                // Another name's success prolongs the patience while we sleep, so the clock is read again at the end.
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = progress.stop.cancelled() => {}
+                // A wait that outlasts the patience would only end it untried.
+                if wait >= progress.remaining() {
+                    return Err(Exhausted);
                 }
-                if progress.is_over() { Err(Exhausted) } else { Ok(()) }
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => Ok(()),
+                    () = progress.stop.cancelled() => Err(Exhausted),
+                }
             }
         }
     }

@@ -152,12 +152,18 @@ impl<'a> Run<'a> {
             let Ok(step) = &item.step else { continue };
             let mut claim = claim;
             let is_mine = claim.as_mut().is_none_or(Claim::is_mine);
-            if is_mine { mine.push((index, step, claim)) } else { held.push((index, step, claim)) }
+            if is_mine {
+                mine.push((index, step, claim))
+            } else {
+                held.push((index, step, claim))
+            }
         }
         let jobs = mine.into_iter().chain(held).map(|(index, step, mut claim)| {
             let act = act(step);
             let job = async move {
-                if let Some(claim) = claim.as_mut().filter(|claim| !claim.is_mine()) {
+                if let Some(claim) = &mut claim
+                    && !claim.is_mine()
+                {
                     tokio::select! {
                         () = claim.turn() => {}
                         () = self.progress.stopped() => return (index, NOT_ATTEMPTED),
@@ -227,8 +233,10 @@ impl<'a> Run<'a> {
             Error::Unavailable { retry_after, .. } => *retry_after,
             _ => Duration::from_secs(60),
         };
+        let skipped = records.iter().filter(|record| record.verdict != DONE).count();
         Some(Error::Interrupted {
             done: records.len() - left,
+            skipped,
             left,
             retry_after,
             cause: error.to_string(),
@@ -423,8 +431,9 @@ impl<'a> Run<'a> {
 
     async fn create_group(&self, name: &GroupName) -> Verdict {
         let (cloud, request) = (&self.directory.cloud, &self.context.request);
-        let mut ours = false;
+        let (mut ours, mut tries) = (false, 0);
         loop {
+            tries += 1;
             let patience = Patience::WhileUnder(self.progress);
             match cloud.create_group(name, request, patience).await {
                 Ok((settled, group)) => {
@@ -453,7 +462,11 @@ impl<'a> Run<'a> {
                 // Made or not? Only a look-up tells, and only then may it be sent again.
                 Err(error) if error.leaves_doubt() => match self.appears(name).await {
                     Ok(Some(group)) => return self.created(name, Some(group)),
-                    Ok(None) if self.is_halted() || matches!(error, cloud::Error::Refused { .. }) => {
+                    Ok(None)
+                        if self.is_halted()
+                            || tries >= self.directory.process.settings.cloud.max_tries
+                            || matches!(error, cloud::Error::Refused { .. }) =>
+                    {
                         return self.left(error);
                     }
                     Ok(None) => ours = true,
@@ -465,8 +478,12 @@ impl<'a> Run<'a> {
     }
 
     fn created(&self, name: &GroupName, group: Option<Group>) -> Verdict {
-        let process = &self.directory.process;
-        process.ledger.group_created(name.clone(), group, self.directory.view);
+        let (ledger, view) = (&self.directory.process.ledger, self.directory.view);
+        if group.is_none() {
+            // Without an id it cannot be laid over a list: the list is to be read again once Cloud shows it.
+            ledger.group_doubted();
+        }
+        ledger.group_created(name.clone(), group, view);
         self.done()
     }
 

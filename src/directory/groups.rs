@@ -39,7 +39,11 @@ impl List {
 
     /// The groups whose name is this one, ignoring case.
     fn alike(&self, key: &NameKey) -> impl Iterator<Item = &Group> {
-        self.by_key.get(key).into_iter().flatten().filter_map(|index| self.groups.get(*index))
+        self.by_key
+            .get(key)
+            .into_iter()
+            .flatten()
+            .filter_map(|index| self.groups.get(*index))
     }
 }
 
@@ -113,7 +117,10 @@ impl Groups {
                 .expire_after(lives)
                 .build(),
             list: Cache::builder().max_capacity(1).time_to_live(life).build(),
-            last: Cache::builder().max_capacity(1).time_to_live(life.max(LONGEST_LIFE)).build(),
+            last: Cache::builder()
+                .max_capacity(1)
+                .time_to_live(life.max(LONGEST_LIFE))
+                .build(),
             life,
             write_life: settings::seconds(settings.group_id_write_ttl_s).min(life),
             negative_life: settings::seconds(settings.negative_ttl_s),
@@ -354,7 +361,9 @@ async fn read_whole(cloud: &Confluence, ledger: &Ledger, context: &Context) -> R
         let ids: HashSet<GroupId> = list.groups.iter().map(|group| group.id.clone()).collect();
         let since = earlier.as_ref().map_or(list.read, |(read, _)| *read);
         // One page cannot be torn.
-        let Some(moved) = ledger.moved_groups(since).filter(|_| ids.len() > PAGE) else { return Ok(Some(list)) };
+        let Some(moved) = ledger.moved_groups(since).filter(|_| ids.len() > PAGE) else {
+            return Ok(Some(list));
+        };
         if let Some((_, before)) = &earlier
             && before.symmetric_difference(&ids).all(|id| moved.contains(id))
         {

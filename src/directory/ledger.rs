@@ -122,7 +122,11 @@ impl Ledger {
     /// The same for the list of groups.
     pub fn moved_groups(&self, read: Instant) -> Option<HashSet<GroupId>> {
         let groups = self.groups.lock();
-        let created = groups.created.values().flatten().filter(|created| created.at + self.lag > read);
+        let created = groups
+            .created
+            .values()
+            .flatten()
+            .filter(|created| created.at + self.lag > read);
         let deleted = groups.deleted.iter().filter(|(_, at)| **at + self.lag > read);
         let mut moving = self.moving.load(Ordering::Relaxed) > 0;
         let mut moved: HashSet<GroupId> = deleted.map(|(id, _)| id.clone()).collect();
@@ -148,10 +152,9 @@ impl Ledger {
             }
         }
         if self.members.len() > 1024 && self.members.len().is_power_of_two() {
-            self.members
-                .retain(|_, group| {
-                    group.moving > 0 || group.changes.values().any(|change| change.at.elapsed() < self.keep)
-                });
+            self.members.retain(|_, group| {
+                group.moving > 0 || group.changes.values().any(|change| change.at.elapsed() < self.keep)
+            });
         }
     }
 
@@ -231,7 +234,11 @@ impl Ledger {
     /// change was left in doubt.
     pub fn groups_are_stale(&self, read: Instant, view: View) -> bool {
         let groups = self.groups.lock();
-        let others = groups.latest.iter().filter(|(other, _)| **other != view).map(|(_, at)| *at);
+        let others = groups
+            .latest
+            .iter()
+            .filter(|(other, _)| **other != view)
+            .map(|(_, at)| *at);
         others.chain(groups.doubted).any(|at| self.outdates(at, read))
     }
 
@@ -247,7 +254,12 @@ impl Ledger {
     pub fn created_since(&self, read: Instant, key: Option<&NameKey>, view: View) -> Vec<Group> {
         let log = self.groups.lock();
         let newer = |created: &&Created| created.view == view && created.at + self.lag > read;
-        let of = |all: &Vec<Created>| all.iter().filter(newer).filter_map(|created| created.group.clone()).collect();
+        let of = |all: &Vec<Created>| {
+            all.iter()
+                .filter(newer)
+                .filter_map(|created| created.group.clone())
+                .collect()
+        };
         match key {
             Some(key) => log.created.get(key).map_or_else(Vec::new, of),
             None => log.created.values().flat_map(|all| -> Vec<Group> { of(all) }).collect(),
@@ -257,7 +269,9 @@ impl Ledger {
     /// Whether we made a group of this name (ignoring case) so recently that Cloud's reads may not show it yet.
     pub fn was_just_created(&self, key: &NameKey) -> bool {
         let log = self.groups.lock();
-        log.created.get(key).is_some_and(|all| all.iter().any(|created| created.at.elapsed() < self.lag))
+        log.created
+            .get(key)
+            .is_some_and(|all| all.iter().any(|created| created.at.elapsed() < self.lag))
     }
 
     /// Whether we made this group so recently that Cloud's reads may not show it yet.

@@ -338,15 +338,26 @@ async fn read_whole(
 ) -> Result<Roster, Missing> {
     let mut earlier: Option<Roster> = None;
     for _ in 0..MOST_READINGS {
-        let head = head(heads, group, cloud, context).await.map_err(Missing::Read)?.ok_or(Missing::Group)?;
-        let rows = walk::members(cloud, group, &head.page, context).await.map_err(Missing::Read)?;
+        let head = head(heads, group, cloud, context)
+            .await
+            .map_err(Missing::Read)?
+            .ok_or(Missing::Group)?;
+        let rows = walk::members(cloud, group, &head.page, context)
+            .await
+            .map_err(Missing::Read)?;
         let roster = Roster::new(head.read, rows.ok_or(Missing::Group)?);
         let since = earlier.as_ref().map_or(head.read, |earlier| earlier.read);
-        let Some(moved) = ledger.moved_members(group, since).filter(|_| !walk::ends_at(&head.page, 0)) else {
+        let Some(moved) = ledger
+            .moved_members(group, since)
+            .filter(|_| !walk::ends_at(&head.page, 0))
+        else {
             return Ok(roster);
         };
         if let Some(earlier) = &earlier
-            && earlier.ids.symmetric_difference(&roster.ids).all(|account| moved.contains(account))
+            && earlier
+                .ids
+                .symmetric_difference(&roster.ids)
+                .all(|account| moved.contains(account))
         {
             return Ok(roster);
         }

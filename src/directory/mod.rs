@@ -19,15 +19,15 @@ mod walk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{Audit, Record, Verdict};
-use crate::cloud::{self, Confluence, Group, Progress};
+use crate::cloud::{self, Client, Confluence, Credential, Group, Owner, Patience, Progress};
 use crate::metrics::{Metrics, Reason};
-use crate::model::{AccountId, Context, Detail, Fate, GroupId, GroupName, Member, NameKey, Outcome, Skip};
+use crate::model::{AccountId, Context, Detail, Fate, GroupId, GroupName, Member, NameKey, Outcome, RequestId, Skip};
 use crate::settings::{MergedRemoval, NameKind, Settings, seconds};
 use apply::{Run, claim_steps};
 use claims::{Claim, Claims};
@@ -37,6 +37,9 @@ use ledger::{Ledger, View};
 use members::{Members, Membership, overlaid};
 pub use plan::Change;
 use plan::Item;
+
+/// Bulk operations at once; each holds its names in memory, and most wait for Cloud.
+const MOST_OPERATIONS: usize = 256;
 
 /// Why an operation has no outcome.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -73,6 +76,8 @@ pub enum Error {
     Interrupted {
         /// Names that are settled.
         done: usize,
+        /// Names, settled or not, for which nothing was changed as far as anybody can tell.
+        skipped: usize,
         /// Names that are not.
         left: usize,
         /// When it may be worth trying again.
@@ -197,6 +202,31 @@ pub struct Directory {
     members: Members,
 }
 
+/// Directories for callers who bring their own credential.
+#[derive(Clone, Debug)]
+pub struct Visitors {
+    client: Arc<Client>,
+    process: Arc<Process>,
+}
+
+impl Visitors {
+    /// Callers see Cloud through `client`.
+    #[must_use]
+    pub fn new(client: Arc<Client>, process: Arc<Process>) -> Self {
+        Self { client, process }
+    }
+
+    /// Groups and members as this credential may see them.
+    #[must_use]
+    pub fn directory(&self, email: &str, token: &str) -> Directory {
+        let credential = Credential::basic(email, token, Owner::Caller);
+        Directory::new(
+            Arc::clone(&self.process),
+            Confluence::new(Arc::clone(&self.client), credential),
+        )
+    }
+}
+
 impl Directory {
     /// A directory with empty caches.
     #[must_use]
@@ -213,10 +243,13 @@ impl Directory {
         }
     }
 
-    /// The Cloud behind it.
-    #[must_use]
-    pub fn cloud(&self) -> &Confluence {
-        &self.cloud
+    /// Asks Cloud whether it accepts the credential: one call.
+    ///
+    /// # Errors
+    /// It refuses, or cannot be asked.
+    pub async fn knock(&self, request: &RequestId, until: Instant) -> Result<(), Error> {
+        self.cloud.current_user(request, Patience::Until(until)).await?;
+        Ok(())
     }
 
     /// The names of all groups, sorted by name ignoring case.
@@ -395,7 +428,7 @@ impl Directory {
             };
             names.iter().map(|name| Err(reason(name))).collect()
         } else {
-            self.identity.resolve(&names, &self.cloud, context).await?
+            self.identity.resolve(&names, change, &self.cloud, context).await?
         };
         let refuse_merged =
             change == Change::Remove && process.settings.identity.merged_removal == MergedRemoval::Refuse;
@@ -427,12 +460,11 @@ impl Directory {
     /// As for [`Directory::change_members`].
     pub async fn create_groups(self: &Arc<Self>, names: Vec<String>, context: &Context) -> Result<Outcome, Error> {
         self.operate(context, async move |directory, context| {
-            let found = directory.find_groups(&names, &context);
-            let items = plan::new_groups(names.clone(), directory.unless_stopped(found).await?);
-            let claims = claim_steps(&directory.process.groups, &items, GroupName::key);
+            let (_claims, found) = directory.claim_groups(&names, &context).await?;
+            let items = plan::new_groups(names, found);
             let progress = directory.progress();
             let run = Run::new(&directory, &context, &progress);
-            let records = run.new_groups(&items, claims).await;
+            let records = run.new_groups(&items).await;
             directory.conclude(&run, &records, &context).await
         })
         .await
@@ -444,15 +476,37 @@ impl Directory {
     /// As for [`Directory::change_members`].
     pub async fn delete_groups(self: &Arc<Self>, names: Vec<String>, context: &Context) -> Result<Outcome, Error> {
         self.operate(context, async move |directory, context| {
-            let found = directory.find_groups(&names, &context);
-            let items = plan::old_groups(names.clone(), directory.unless_stopped(found).await?);
-            let claims = claim_steps(&directory.process.groups, &items, |group| group.name.key());
+            let (_claims, found) = directory.claim_groups(&names, &context).await?;
+            let items = plan::old_groups(names, found);
             let progress = directory.progress();
             let run = Run::new(&directory, &context, &progress);
-            let records = run.old_groups(&items, claims).await;
+            let records = run.old_groups(&items).await;
             directory.conclude(&run, &records, &context).await
         })
         .await
+    }
+
+    /// Claims the names, waits for the operations that came earlier for one of them, and finds out what each name means
+    /// after their outcome.
+    async fn claim_groups(
+        &self,
+        names: &[String],
+        context: &Context,
+    ) -> Result<(Vec<Claim<NameKey>>, Vec<Found>), Error> {
+        let keys: std::collections::HashSet<NameKey> = names.iter().map(|name| NameKey::of(name)).collect();
+        let mut claims = self.process.groups.claim(keys);
+        let plan = async {
+            for claim in &mut claims {
+                claim.turn().await;
+            }
+            self.find_groups(
+                names,
+                &context.again(seconds(self.process.settings.extender.read_deadline_s)),
+            )
+            .await
+        };
+        let found = self.unless_stopped(plan).await?;
+        Ok((claims, found))
     }
 
     /// The planning of an operation, given up when a shutdown will not wait for it: nothing has changed by then.
@@ -503,6 +557,16 @@ impl Directory {
             let cause = "the audit cannot be written, so nothing is changed".to_owned();
             return Err(Error::Unavailable {
                 retry_after: Duration::from_secs(60),
+                cause,
+            });
+        }
+        if process.operations.is_closed() {
+            return Err(stopping());
+        }
+        if process.operations.len() >= MOST_OPERATIONS {
+            let cause = format!("{MOST_OPERATIONS} bulk operations are running already");
+            return Err(Error::Unavailable {
+                retry_after: Duration::from_secs(30),
                 cause,
             });
         }

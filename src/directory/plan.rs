@@ -80,6 +80,9 @@ pub fn new_groups(names: Vec<String>, found: Vec<Found>) -> Vec<Item<GroupName>>
             Err(Skip::Blank)
         } else if !keys.insert(NameKey::of(&name)) {
             Err(Skip::Duplicate)
+        } else if !GroupName::new(&name).is_possible() {
+            // Nobody could reach the group afterwards.
+            Err(Skip::Refused)
         } else if found == Found::Nothing {
             Ok(GroupName::new(&name))
         } else {

@@ -112,9 +112,10 @@ impl Error {
             directory::Error::Refused { forbidden: true, .. } if own_credential => Self::not_an_administrator(),
             directory::Error::Refused { .. } if own_credential => Self::denied(Denied::WrongPassword, false),
             directory::Error::Refused { .. } => Self::new(StatusCode::BAD_GATEWAY, message),
-            directory::Error::Unavailable { retry_after, .. } | directory::Error::Interrupted { retry_after, .. } => {
-                Self::unavailable(message, retry_after)
-            }
+            directory::Error::Unavailable { retry_after, .. } => Self::unavailable(message, retry_after),
+            directory::Error::Interrupted {
+                retry_after, skipped, ..
+            } => Self::unavailable(message, retry_after).with(super::SKIPPED, HeaderValue::from(skipped)),
             directory::Error::StillRunning => Self::unavailable(message, Duration::from_secs(30)),
         }
     }

@@ -229,6 +229,7 @@ impl Extender {
             .admit(&request.headers, request.peer.ip(), &request.id)
             .await
             .map_err(|denied| {
+                tracing::info!(request = %request.id, peer = %request.peer, reason = ?denied, "not let in");
                 let asks = denied == auth::Denied::NoCredential && query.first("os_authType") == Some("basic");
                 Error::denied(denied, asks || self.settings.inbound.always_challenge)
             })

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
-use crate::cloud::{Client, Confluence, Credential};
+use crate::cloud::{Client, Confluence, Credential, Owner};
 use crate::directory::identity::{self, Map};
-use crate::directory::{Directory, Process};
+use crate::directory::{Directory, Process, Visitors};
 use crate::extender::Extender;
 use crate::extender::auth::{Accounts, Door, Passthrough};
 use crate::metrics::Metrics;
@@ -160,11 +160,13 @@ fn audit(settings: &Settings, metrics: Metrics) -> Result<Audit, String> {
 /// What is wrong with the address or the certificates.
 pub fn cloud(settings: &Settings, metrics: &Metrics) -> Result<(Arc<Client>, Credential), Faults> {
     let client = Client::new(&settings.cloud, metrics.clone()).map_err(|fault| Faults(vec![fault]))?;
-    let email = &settings.cloud.email;
-    let name = format!("cloud.api_token of {email}");
     Ok((
         Arc::new(client),
-        Credential::basic(email, settings.cloud.api_token.expose_secret(), name),
+        Credential::basic(
+            &settings.cloud.email,
+            settings.cloud.api_token.expose_secret(),
+            Owner::Facade,
+        ),
     ))
 }
 
@@ -209,15 +211,12 @@ impl Server {
             let cloud = Confluence::new(Arc::clone(&client), credential.clone());
             Arc::new(Directory::new(Arc::clone(&process), cloud))
         };
+        let visitors = || Visitors::new(Arc::clone(&client), Arc::clone(&process));
         let door = match (settings.inbound.mode, accounts) {
             (Mode::Open, _) => Door::Open(directory()),
             (Mode::Accounts, Some(accounts)) => Door::Accounts(accounts, directory()),
             (Mode::Accounts, None) => return Err(one("inbound.accounts_file is missing".to_owned())),
-            (Mode::Passthrough, _) => Door::Passthrough(Box::new(Passthrough::new(
-                Arc::clone(&client),
-                Arc::clone(&process),
-                &settings,
-            ))),
+            (Mode::Passthrough, _) => Door::Passthrough(Box::new(Passthrough::new(visitors(), &settings))),
         };
         if !settings.inbound.listen.ip().is_loopback() && tls.is_none() {
             tracing::warn!("inbound.listen is open to others without TLS: put a proxy that speaks TLS before it");

@@ -70,7 +70,12 @@ async fn an_ambiguous_group_is_409_with_its_spellings() {
         answer.text(),
         r#"{"groupsRemoved":["OPS"],"groupsSkipped":["DEV"],"message":"groups removed, some groups skipped","status":"success"}"#
     );
-    assert_eq!(world.audit()[0]["reason"], "ambiguous");
+    assert!(
+        world
+            .audit()
+            .iter()
+            .any(|line| line["reason"] == "ambiguous" && line["name"] == "DEV")
+    );
     for exact in ["Dev", "dev"] {
         let answer = world.groups("removeGroups", &[exact]).await;
         assert_eq!(answer.json()["groupsRemoved"], json!([exact]), "{answer:?}");

@@ -103,7 +103,9 @@ async fn groups(world: &World, off: &Value) {
         let now = true_groups(world).await;
         assert!(asked.iter().all(|name| now.contains(name) == (call == "addGroups")));
         let shown = texts(&world.get("getGroups").await.json()["groups"], None);
-        assert_eq!(shown, now);
+        let differ = |one: &[String], other: &[String]| one.iter().find(|name| !other.contains(name)).cloned();
+        assert_eq!((differ(&shown, &now), differ(&now, &shown)), (None, None));
+        assert_eq!(shown.len(), now.len());
     }
 }
 
@@ -237,7 +239,7 @@ async fn a_group_managed_elsewhere_is_shown_and_never_written_to() {
             .header("x-facade-skipped"),
         Some("1")
     );
-    assert_eq!(world.members("group-00010").await, names(1, 20));
+    assert_eq!(world.members("group-00010").await, names(181, 20));
     let calls = world.calls().await;
     for write in ["add_member", "remove_member", "delete_group"] {
         assert!(!calls.contains_key(write), "{calls:?}");

@@ -8,7 +8,7 @@ use crate::truth::{audit_of, lists};
 const LAG_MS: u64 = 700;
 
 async fn lagging() -> World {
-    let world = World::with(300, &[("team", 50)]).await;
+    let world = World::start(options(300, &[("team", 50)]), |settings| settings.cloud.max_tries = 30).await;
     world.cloud.switch(json!({ "lag_ms": LAG_MS })).await;
     world
 }

@@ -29,6 +29,7 @@ mod hangup;
 mod headers;
 mod identity;
 mod lists;
+mod moving;
 mod open_mode;
 mod paging;
 mod passthrough;

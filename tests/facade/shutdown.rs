@@ -101,6 +101,47 @@ async fn a_stop_does_not_wait_for_a_cloud_that_is_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_answers_that_take_too_long() {
+    let minute = json!({ "slow": "1:60000" });
+    // Changes under way: what became of them nobody can tell.
+    let (mut world, call) = underway(0, |_| {}).await;
+    let before = accounts(&world, &names(1, 10));
+    world.cloud.switch(minute.clone()).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.stop.say();
+    tokio::time::timeout(Duration::from_secs(20), &mut world.task)
+        .await
+        .unwrap()
+        .unwrap();
+    let answer = call.await.unwrap().unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    hold(&world, "team", &names(51, 500), &answer, &before).await;
+    let in_doubt = truth::audit_of(&world, &answer)
+        .iter()
+        .filter(|line| line["result"] == "in_doubt")
+        .count();
+    assert!((1..=8).contains(&in_doubt), "{in_doubt}");
+    // Planning: nothing has changed.
+    let mut world = World::start(options(50, &[("team", 10)]), |settings| settings.shutdown_s = 0).await;
+    world.cloud.switch(minute).await;
+    let request = world.request(reqwest::Method::POST, "addUsers/team").bearer_auth(ADMIN);
+    let call = tokio::spawn(crate::cloud::send(
+        request.body(json!({ "users": names(20, 5) }).to_string()),
+    ));
+    while !world.calls().await.contains_key("find_group") {
+        tokio::task::yield_now().await;
+    }
+    world.stop.say();
+    tokio::time::timeout(Duration::from_secs(20), &mut world.task)
+        .await
+        .unwrap()
+        .unwrap();
+    let answer = call.await.unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(world.audit().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operation_whose_caller_is_gone_is_finished_before_the_end() {
     let (mut world, call) = underway(30, |_| {}).await;
     call.abort();

@@ -60,7 +60,8 @@ pub fn hold_answer(world: &World, asked: &[String], answer: &Reply) -> Vec<Value
     let audit = audit_of(world, answer);
     let mut audited: Vec<&str> = audit.iter().map(|line| line["name"].as_str().unwrap()).collect();
     let mut expected: Vec<&str> = asked.iter().map(String::as_str).collect();
-    (audited.sort_unstable(), expected.sort_unstable());
+    audited.sort_unstable();
+    expected.sort_unstable();
     let of_audit = |result: &str| -> Vec<String> {
         let mut names: Vec<String> = audit
             .iter()
@@ -87,7 +88,8 @@ pub fn hold_answer(world: &World, asked: &[String], answer: &Reply) -> Vec<Value
         assert_eq!(message.contains("skipped"), !skipped.is_empty(), "{message}");
         assert_eq!(audited, expected, "the audit has every name once");
         let (mut done, mut skipped) = (done, skipped);
-        (done.sort(), skipped.sort());
+        done.sort();
+        skipped.sort();
         assert_eq!(of_audit("done"), done);
         assert_eq!(of_audit("skipped"), skipped);
     } else {

@@ -17,6 +17,7 @@ use moka::future::Cache;
 pub use file::{Faults, parse, read};
 pub use map::{Entry, Map, Meaning, Row};
 
+use super::plan::Change;
 use crate::cloud::{BULK, Confluence, Error, Operation, Patience, Profile};
 use crate::metrics::Metrics;
 use crate::model::{AccountId, Context, NameKey, Skip};
@@ -108,6 +109,7 @@ impl Identity {
     pub async fn resolve(
         &self,
         names: &[String],
+        change: Change,
         cloud: &Confluence,
         context: &Context,
     ) -> Result<Vec<Result<AccountId, Skip>>, Error> {
@@ -122,9 +124,12 @@ impl Identity {
         }
         if !open.is_empty() {
             let ids: Vec<AccountId> = open.keys().cloned().collect();
-            self.ask(&ids, cloud, context).await?;
+            let profiles = self.profiles(&ids, cloud, context).await?;
             for (id, indices) in open {
-                let answer = self.confirmed(&id).await.ok_or(Skip::Unknown);
+                let answer = profiles
+                    .get(&id)
+                    .map(|profile| profile.account.clone())
+                    .ok_or(Skip::Unknown);
                 for index in indices {
                     if let Some(slot) = answers.get_mut(index) {
                         slot.clone_from(&answer);
@@ -132,7 +137,8 @@ impl Identity {
                 }
             }
         }
-        for answer in &mut answers {
+        // Programs are not put into groups by name; one that is in a group is shown there, and can be taken out.
+        for answer in answers.iter_mut().filter(|_| change == Change::Add) {
             if let Ok(account) = answer
                 && let Some(Known::Account(profile)) = self.known.get(account).await
                 && profile.is_app
@@ -186,17 +192,6 @@ impl Identity {
         cloud: &Confluence,
         context: &Context,
     ) -> Result<HashMap<AccountId, Arc<Profile>>, Error> {
-        self.ask(ids, cloud, context).await?;
-        let mut found = HashMap::new();
-        for id in ids {
-            if let Some(Known::Account(profile)) = self.known.get(id).await {
-                found.insert(id.clone(), profile);
-            }
-        }
-        Ok(found)
-    }
-
-    async fn ask(&self, ids: &[AccountId], cloud: &Confluence, context: &Context) -> Result<(), Error> {
         let deadline = context.read_deadline.into();
         let Ok(_turn) = tokio::time::timeout_at(deadline, self.confirming.lock()).await else {
             return Err(Error::Unavailable {
@@ -206,30 +201,32 @@ impl Identity {
                 doubtful: false,
             });
         };
-        let mut open = Vec::new();
+        let (mut found, mut open) = (HashMap::new(), Vec::new());
         for id in ids {
-            let known = self.known.contains_key(id);
-            self.metrics.looked_up("accounts", if known { "hit" } else { "miss" });
-            if !known {
-                open.push(id.clone());
+            let known = self.known.get(id).await;
+            self.metrics
+                .looked_up("accounts", if known.is_some() { "hit" } else { "miss" });
+            match known {
+                Some(Known::Account(profile)) => {
+                    found.insert(id.clone(), profile);
+                }
+                Some(Known::Nobody) => {}
+                None => open.push(id.clone()),
             }
         }
         let patience = Patience::Until(context.read_deadline);
         let chunks = open
             .chunks(BULK)
             .map(|chunk| cloud.users(chunk, &context.request, patience));
-        let found: HashMap<AccountId, Arc<Profile>> = try_join_all(chunks)
-            .await?
-            .into_iter()
-            .flatten()
-            .map(|profile| (profile.account.clone(), Arc::new(profile)))
-            .collect();
+        let asked = try_join_all(chunks).await?.into_iter().flatten();
+        found.extend(asked.map(|profile| (profile.account.clone(), Arc::new(profile))));
+        // The cache only saves the next question: it may be too small to keep every answer.
         for id in open {
             let known = found
                 .get(&id)
                 .map_or(Known::Nobody, |profile| Known::Account(Arc::clone(profile)));
             self.known.insert(id, known).await;
         }
-        Ok(())
+        Ok(found)
     }
 }

@@ -15,8 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::attempts::{Attempts, Digest};
 use super::{Admitted, Denied, Role};
-use crate::cloud::{self, Client, Confluence, Credential, Patience};
-use crate::directory::{Directory, Process};
+use crate::directory::{self, Directory, Visitors};
 use crate::model::{Caller, NameKey, RequestId};
 use crate::settings::{Settings, seconds};
 
@@ -28,8 +27,7 @@ const MAX_JOINS: usize = 8;
 
 /// The callers of one process.
 pub struct Passthrough {
-    client: Arc<Client>,
-    process: Arc<Process>,
+    visitors: Visitors,
     attempts: Arc<Attempts>,
     /// Credentials that Cloud accepted a short while ago.
     valid: Cache<Digest, ()>,
@@ -40,11 +38,10 @@ pub struct Passthrough {
 impl Passthrough {
     /// Nobody known yet.
     #[must_use]
-    pub fn new(client: Arc<Client>, process: Arc<Process>, settings: &Settings) -> Self {
+    pub fn new(visitors: Visitors, settings: &Settings) -> Self {
         let inbound = &settings.inbound;
         Self {
-            client,
-            process,
+            visitors,
             attempts: Arc::new(Attempts::new(BURST, REFILL)),
             valid: Cache::builder()
                 .max_capacity(inbound.passthrough_partitions)
@@ -72,21 +69,15 @@ impl Passthrough {
         request: &RequestId,
     ) -> Result<Admitted, Denied> {
         let digest = self.attempts.digest(&["passthrough", email, token.expose_secret()]);
-        let credential = Credential::basic(
-            email,
-            token.expose_secret(),
-            format!("the caller's own token ({email})"),
-        );
-        let cloud = Confluence::new(Arc::clone(&self.client), credential);
+        let known = self.partitions.get(&digest).await;
+        let is_known = known.is_some();
+        let directory = known.unwrap_or_else(|| Arc::new(self.visitors.directory(email, token.expose_secret())));
         if self.valid.get(&digest).await.is_none() {
-            self.validate(digest, &cloud, email, peer, request).await?;
+            self.validate(digest, &directory, is_known, email, peer, request)
+                .await?;
         }
-        let directory = self
-            .partitions
-            .get_with(digest, async {
-                Arc::new(Directory::new(Arc::clone(&self.process), cloud))
-            })
-            .await;
+        // Kept only now: a credential that Cloud refuses takes nobody's place.
+        let directory = self.partitions.get_with(digest, async { directory }).await;
         // Cloud judges every change; here everybody may ask for one.
         Ok(Admitted {
             caller: Caller { name: email.into() },
@@ -98,7 +89,8 @@ impl Passthrough {
     async fn validate(
         &self,
         digest: Digest,
-        cloud: &Confluence,
+        directory: &Arc<Directory>,
+        is_known: bool,
         email: &str,
         peer: IpAddr,
         request: &RequestId,
@@ -109,10 +101,10 @@ impl Passthrough {
             let asking = Asking {
                 attempts: Arc::clone(&self.attempts),
                 // A credential that was accepted before is asked about again without limit; guesses are not.
-                known: self.partitions.contains_key(&digest),
+                known: is_known,
                 account: NameKey::of(email),
                 peer,
-                cloud: cloud.clone(),
+                directory: Arc::clone(directory),
                 request: request.clone(),
                 until,
                 began: Arc::clone(&began),
@@ -126,13 +118,17 @@ impl Passthrough {
                     Unproven::LockedOut if !began.load(Ordering::Relaxed) => {}
                     Unproven::LockedOut => return Err(Denied::LockedOut),
                     // Cloud answers a wrong token and a missing product access alike.
-                    Unproven::Cloud(cloud::Error::Refused { .. } | cloud::Error::Rejected { .. }) => {
+                    Unproven::Cloud(directory::Error::Refused { .. }) => {
                         self.partitions.invalidate(&digest).await;
                         return Err(Denied::WrongPassword);
                     }
-                    Unproven::Cloud(error @ cloud::Error::Unavailable { retry_after, .. }) => {
+                    Unproven::Cloud(error) => {
+                        let retry_after = match error {
+                            directory::Error::Unavailable { retry_after, .. } => *retry_after,
+                            _ => Duration::from_secs(5),
+                        };
                         return Err(Denied::Unavailable {
-                            retry_after: *retry_after,
+                            retry_after,
                             cause: error.to_string(),
                         });
                     }
@@ -157,7 +153,7 @@ impl Passthrough {
 /// Why a credential was not found good.
 enum Unproven {
     LockedOut,
-    Cloud(cloud::Error),
+    Cloud(directory::Error),
 }
 
 /// One question to Cloud, on behalf of everybody who shows this credential meanwhile: only one of them pays for it.
@@ -166,7 +162,7 @@ struct Asking {
     known: bool,
     account: NameKey,
     peer: IpAddr,
-    cloud: Confluence,
+    directory: Arc<Directory>,
     request: RequestId,
     until: Instant,
     began: Arc<AtomicBool>,
@@ -179,14 +175,11 @@ impl Asking {
         if !self.known && !self.attempts.admits(account, self.peer) {
             return Err(Unproven::LockedOut);
         }
-        let asked = self
-            .cloud
-            .current_user(&self.request, Patience::Until(self.until))
-            .await;
-        if !self.known && matches!(asked, Err(cloud::Error::Unavailable { .. })) {
+        let asked = self.directory.knock(&self.request, self.until).await;
+        if !self.known && matches!(asked, Err(directory::Error::Unavailable { .. })) {
             // Nobody learned whether it was a good guess.
             self.attempts.forgive(account, self.peer);
         }
-        asked.map(|_user| ()).map_err(Unproven::Cloud)
+        asked.map_err(Unproven::Cloud)
     }
 }
