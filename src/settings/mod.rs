@@ -1,6 +1,8 @@
 //! The settings: compiled-in defaults, then a file, then `FACADE__SECTION__KEY`. Unknown keys are refused by name,
 //! and every fault is told at once. Uses nothing else of ours.
 
+mod validate;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 /// The reference: every key with its default.
-pub const DEFAULTS: &str = include_str!("../config/default.toml");
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// All settings. Keys, units and defaults: `config/default.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -291,203 +293,6 @@ impl Settings {
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
-    }
-
-    /// Every value that cannot be meant.
-    ///
-    /// # Errors
-    /// All faults at once.
-    pub fn validate(&self) -> Result<(), Faults> {
-        let mut faults = Vec::new();
-        let mut check = |good: bool, text: &str| {
-            if !good {
-                faults.push(text.to_owned());
-            }
-        };
-        let inbound = &self.inbound;
-        let loopback = inbound.listen.ip().is_loopback();
-        check(
-            inbound.mode != Mode::Open || loopback,
-            "inbound.mode = \"open\" lets anybody in who reaches the listener: inbound.listen must be a loopback address",
-        );
-        check(
-            inbound.mode != Mode::Passthrough || loopback || inbound.tls_cert_file.is_some(),
-            "inbound.mode = \"passthrough\" carries API tokens: give inbound.tls_cert_file and tls_key_file, or listen on \
-             loopback",
-        );
-        check(
-            inbound.mode != Mode::Accounts || inbound.accounts_file.is_some(),
-            "inbound.mode = \"accounts\" needs inbound.accounts_file; `extender-facade account hash` writes its entries",
-        );
-        check(
-            inbound.tls_cert_file.is_some() == inbound.tls_key_file.is_some(),
-            "inbound.tls_cert_file and inbound.tls_key_file go together",
-        );
-        check(inbound.max_body_bytes > 0, "inbound.max_body_bytes must be at least 1");
-        check(
-            inbound.max_connections > 0,
-            "inbound.max_connections must be at least 1",
-        );
-        check(inbound.body_timeout_s > 0, "inbound.body_timeout_s must be at least 1");
-        check(
-            inbound.header_timeout_s > 0,
-            "inbound.header_timeout_s must be at least 1",
-        );
-        check(
-            inbound.passthrough_validate_s > 0,
-            "inbound.passthrough_validate_s must be at least 1",
-        );
-        check(
-            inbound.passthrough_partitions > 0,
-            "inbound.passthrough_partitions must be at least 1",
-        );
-
-        let extender = &self.extender;
-        check(
-            matches!(extender.missing_group_status, 404 | 500),
-            "extender.missing_group_status must be 500 or 404",
-        );
-        check(
-            extender.default_max_results > 0,
-            "extender.default_max_results must be at least 1",
-        );
-        check(
-            !extender.prefixes.is_empty(),
-            "extender.prefixes must name at least one context path (\"\" is the root)",
-        );
-        for prefix in &extender.prefixes {
-            let good = prefix.is_empty()
-                || (prefix.starts_with('/')
-                    && !prefix.ends_with('/')
-                    && !prefix.contains("//")
-                    && !prefix.contains(['?', '#']));
-            check(
-                good,
-                &format!("extender.prefixes: {prefix:?} must be \"\" or like \"/confluence\""),
-            );
-        }
-        check(
-            jiff::tz::TimeZone::get(&extender.timezone).is_ok(),
-            &format!(
-                "extender.timezone: no zone {:?}; names are like Europe/Warsaw",
-                extender.timezone
-            ),
-        );
-        check(
-            extender.name_order.last() == Some(&NameKind::AccountId),
-            "extender.name_order must end with account_id",
-        );
-        check(
-            extender.read_deadline_s > 0,
-            "extender.read_deadline_s must be at least 1",
-        );
-        check(
-            extender.bulk_give_up_s > 0,
-            "extender.bulk_give_up_s must be at least 1",
-        );
-
-        let cloud = &self.cloud;
-        if let Err(text) = cloud.site() {
-            check(false, &text);
-        }
-        if inbound.mode != Mode::Passthrough {
-            check(
-                !cloud.email.is_empty(),
-                "cloud.email is missing: the account whose API token is used",
-            );
-            check(
-                !cloud.api_token.expose_secret().is_empty(),
-                "cloud.api_token (or cloud.api_token_file) is missing",
-            );
-        }
-        check(!cloud.email.contains(':'), "cloud.email must not contain a colon");
-        check(
-            (1..=256).contains(&cloud.max_in_flight),
-            "cloud.max_in_flight must be between 1 and 256",
-        );
-        check(cloud.max_tries > 0, "cloud.max_tries must be at least 1");
-        check(
-            cloud.connect_timeout_ms > 0,
-            "cloud.connect_timeout_ms must be at least 1",
-        );
-        check(cloud.try_timeout_ms > 0, "cloud.try_timeout_ms must be at least 1");
-        check(cloud.max_answer_bytes > 0, "cloud.max_answer_bytes must be at least 1");
-
-        // Thirty days: beyond what anybody means, and far below what clocks and caches can add to the present.
-        const LONGEST_S: u64 = 30 * 86_400;
-        for (key, value) in self.durations() {
-            let longest = if key.ends_with("_ms") {
-                LONGEST_S * 1000
-            } else {
-                LONGEST_S
-            };
-            check(value <= longest, &format!("{key} must be at most {longest}"));
-        }
-
-        if let Some(listen) = self.admin.listen {
-            check(
-                listen.ip().is_loopback() || !self.admin.token.expose_secret().is_empty(),
-                "admin.listen is not a loopback address: admin.token (or admin.token_file) is required",
-            );
-        }
-        if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
-    }
-}
-
-impl Settings {
-    /// Every setting that is a time.
-    fn durations(&self) -> [(&'static str, u64); 18] {
-        let (inbound, extender, cache, cloud) = (&self.inbound, &self.extender, &self.cache, &self.cloud);
-        [
-            ("shutdown_s", self.shutdown_s),
-            ("inbound.verified_ttl_s", inbound.verified_ttl_s),
-            ("inbound.passthrough_validate_s", inbound.passthrough_validate_s),
-            ("inbound.body_timeout_s", inbound.body_timeout_s),
-            ("inbound.header_timeout_s", inbound.header_timeout_s),
-            ("extender.read_deadline_s", extender.read_deadline_s),
-            ("extender.bulk_answer_deadline_s", extender.bulk_answer_deadline_s),
-            ("extender.bulk_give_up_s", extender.bulk_give_up_s),
-            ("cache.members_ttl_s", cache.members_ttl_s),
-            ("cache.members_write_ttl_s", cache.members_write_ttl_s),
-            ("cache.groups_ttl_s", cache.groups_ttl_s),
-            ("cache.group_id_write_ttl_s", cache.group_id_write_ttl_s),
-            ("cache.accounts_ttl_s", cache.accounts_ttl_s),
-            ("cache.negative_ttl_s", cache.negative_ttl_s),
-            ("cache.read_lag_s", cache.read_lag_s),
-            ("cloud.connect_timeout_ms", cloud.connect_timeout_ms),
-            ("cloud.try_timeout_ms", cloud.try_timeout_ms),
-            ("cloud.backoff_cap_ms", cloud.backoff_cap_ms),
-        ]
-    }
-}
-
-impl Cloud {
-    /// The site's address without a trailing slash or `/wiki`.
-    ///
-    /// # Errors
-    /// One sentence on what is wrong with `cloud.base_url`.
-    pub fn site(&self) -> Result<String, String> {
-        let text = self.base_url.trim_end_matches('/');
-        let text = text.strip_suffix("/wiki").unwrap_or(text);
-        if text.is_empty() {
-            return Err("cloud.base_url is missing: https://your-site.atlassian.net".to_owned());
-        }
-        let url = url::Url::parse(text).map_err(|e| format!("cloud.base_url {text:?}: {e}"))?;
-        let loopback = match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
-            return Err(format!(
-                "cloud.base_url {text:?}: must be https (plain http only towards loopback)"
-            ));
-        }
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-            return Err("cloud.base_url must be a plain address, without credentials or query".to_owned());
-        }
-        Ok(text.to_owned())
     }
 }
 

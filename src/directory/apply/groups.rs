@@ -1,0 +1,112 @@
+//! One group.
+
+use super::doubt::Doubt;
+use super::{NOT_ATTEMPTED, Run, skip};
+use crate::audit::Verdict;
+use crate::cloud::{self, Group, Patience, Reply};
+use crate::directory::Error;
+use crate::model::{GroupName, Skip};
+
+impl Run<'_> {
+    pub(super) async fn create_group(&self, name: &GroupName) -> Verdict {
+        let (cloud, request) = (&self.directory.cloud, &self.context.request);
+        let (mut ours, mut tries) = (false, 0);
+        loop {
+            tries += 1;
+            let patience = Patience::WhileUnder(self.progress);
+            match cloud.create_group(name, request, patience).await {
+                Ok((settled, group)) => {
+                    self.progress.succeeded();
+                    ours |= settled.doubtful || settled.reply == Reply::Accepted;
+                    if group.is_some() {
+                        return self.created(name, group);
+                    }
+                    if ours {
+                        // Its id is wanted: with it the group can be shown and filled before Cloud's reads show it.
+                        return match self.appears(name).await {
+                            Ok(None) if !matches!(settled.reply, Reply::Accepted | Reply::Already) => {
+                                skip(Skip::Refused)
+                            }
+                            Ok(group) => self.created(name, group),
+                            Err(_unread) if settled.reply == Reply::Accepted => self.created(name, None),
+                            Err(error) => self.group_in_doubt(error),
+                        };
+                    }
+                    return match self.find_now(name).await {
+                        Ok(Some(_)) => skip(Skip::AlreadyExists),
+                        _ if settled.reply == Reply::Already => skip(Skip::AlreadyExists),
+                        _ => skip(Skip::Refused),
+                    };
+                }
+                // Made or not? Only a look-up tells, and only then may it be sent again.
+                Err(error) if error.leaves_doubt() => match self.appears(name).await {
+                    Ok(Some(group)) => return self.created(name, Some(group)),
+                    Ok(None)
+                        if self.is_halted()
+                            || tries >= self.directory.process.settings.cloud.max_tries
+                            || matches!(error, cloud::Error::Refused { .. }) =>
+                    {
+                        return self.left(error);
+                    }
+                    Ok(None) => ours = true,
+                    Err(_unread) => return self.group_in_doubt(error),
+                },
+                Err(error) => return self.left(error),
+            }
+        }
+    }
+
+    fn created(&self, name: &GroupName, group: Option<Group>) -> Verdict {
+        let (ledger, view) = (&self.directory.process.ledger, self.directory.view);
+        if group.is_none() {
+            // Without an id it cannot be laid over a list: the list is to be read again once Cloud shows it.
+            ledger.group_doubted();
+        }
+        ledger.group_created(name.clone(), group, view);
+        self.done()
+    }
+
+    pub(super) async fn delete_group(&self, group: &Group) -> Verdict {
+        let (cloud, request) = (&self.directory.cloud, &self.context.request);
+        let ledger = &self.directory.process.ledger;
+        let patience = Patience::WhileUnder(self.progress);
+        // Groups are renamed and re-created: directly before it is deleted, the id must still bear the name.
+        match cloud.group(&group.id, request, patience).await {
+            Ok(Some(now)) if now.name.key() == group.name.key() => {}
+            Ok(None) if ledger.is_just_created(&group.id) => {}
+            Ok(_) => return skip(Skip::NoSuchGroup),
+            Err(error) => return self.left(error),
+        }
+        let answer = cloud.delete_group(&group.id, request, patience).await;
+        if answer.is_ok() {
+            self.progress.succeeded();
+        }
+        let (reply, doubtful) = match &answer {
+            Ok(settled) => (Some(&settled.reply), settled.doubtful),
+            Err(error) => (None, error.leaves_doubt()),
+        };
+        match (reply, doubtful) {
+            (Some(Reply::Accepted), _) | (Some(Reply::NotThere), true) => self.deleted(group),
+            (Some(Reply::NotThere), false) => skip(Skip::NoSuchGroup),
+            (Some(_), false) => skip(Skip::Refused),
+            (_, true) => match (self.comes_true(Doubt::Gone(group)).await, answer) {
+                (Ok(true), _) => self.deleted(group),
+                (Ok(false), Ok(_)) => skip(Skip::Refused),
+                (Ok(false), Err(error)) => self.left(error),
+                (Err(_unread), Err(error)) => self.group_in_doubt(error),
+                (Err(error), Ok(_)) => self.group_in_doubt(error),
+            },
+            (None, false) => answer.map_or_else(|error| self.left(error), |_| NOT_ATTEMPTED),
+        }
+    }
+
+    fn group_in_doubt(&self, error: impl Into<Error>) -> Verdict {
+        self.directory.process.ledger.group_doubted();
+        self.in_doubt(error)
+    }
+
+    fn deleted(&self, group: &Group) -> Verdict {
+        self.directory.process.ledger.group_deleted(group);
+        self.done()
+    }
+}

@@ -1,0 +1,111 @@
+//! One membership.
+
+use std::sync::atomic::Ordering;
+
+use super::doubt::Doubt;
+use super::{DONE, NOT_ATTEMPTED, Run, skip};
+use crate::audit::Verdict;
+use crate::cloud::{Group, Patience, Reply, Settled};
+use crate::directory::ledger::Word;
+use crate::directory::members::Membership;
+use crate::directory::plan::Change;
+use crate::model::{AccountId, Fate, Skip};
+
+impl Run<'_> {
+    /// One membership: judged by what was read and by what we have done since, then changed if need be.
+    pub(super) async fn member(
+        &self,
+        change: Change,
+        group: &Group,
+        account: &AccountId,
+        membership: &Membership,
+    ) -> Verdict {
+        let ledger = &self.directory.process.ledger;
+        let doubt = Doubt::Member(change, group, account);
+        let needless = match ledger.word(&group.id, account, membership.read) {
+            Word::Settled(present) => change.needless(present),
+            Word::Nothing => change.needless(membership.present.contains(account)),
+            Word::Doubtful => match self.comes_true(doubt).await {
+                Ok(true) => change.needless(change.leaves_present()),
+                Ok(false) => None,
+                Err(error) => return self.left(error),
+            },
+        };
+        if let Some(reason) = needless {
+            return skip(reason);
+        }
+        let moving = ledger.moving_members(&group.id);
+        let verdict = self.change_member(change, group, account).await;
+        let present = match verdict {
+            DONE => Some(change.leaves_present()),
+            Verdict::Told(Fate::Skipped(Skip::AlreadyMember)) => Some(true),
+            Verdict::Told(Fate::Skipped(Skip::NotMember)) => Some(false),
+            Verdict::InDoubt => None,
+            Verdict::Told(_) => return verdict,
+        };
+        ledger.member_changed(&group.id, account, present, self.directory.view);
+        drop(moving);
+        verdict
+    }
+
+    pub(super) async fn change_member(&self, change: Change, group: &Group, account: &AccountId) -> Verdict {
+        let (cloud, request) = (&self.directory.cloud, &self.context.request);
+        let patience = Patience::WhileUnder(self.progress);
+        let answer = match change {
+            Change::Add => cloud.add_member(&group.id, account, request, patience).await,
+            Change::Remove => cloud.remove_member(&group.id, account, request, patience).await,
+        };
+        match answer {
+            Ok(settled) => {
+                self.progress.succeeded();
+                self.judge_member(change, group, account, settled).await
+            }
+            // Some try may have taken effect; what the caller reads must be what Cloud holds.
+            Err(error) if error.leaves_doubt() => match self.comes_true(Doubt::Member(change, group, account)).await {
+                Ok(true) => self.done(),
+                Ok(false) => self.left(error),
+                Err(_unread) => self.in_doubt(error),
+            },
+            Err(error) => self.left(error),
+        }
+    }
+
+    /// Turns an answer into the truth. The status alone does not tell it: "already so" comes as 409, 400 or a success,
+    /// "not there" as 404 or a success, and an earlier try of ours may be what made it so.
+    pub(super) async fn judge_member(
+        &self,
+        change: Change,
+        group: &Group,
+        account: &AccountId,
+        settled: Settled,
+    ) -> Verdict {
+        let needless = match change {
+            Change::Add => Skip::AlreadyMember,
+            Change::Remove => Skip::NotMember,
+        };
+        let Settled { reply, doubtful } = settled;
+        match (reply, doubtful) {
+            (Reply::Accepted, _) | (Reply::Already, true) => self.done(),
+            (Reply::Already, false) => skip(needless),
+            (Reply::NoSeat, false) => skip(Skip::NoSeat),
+            (reply, true) => match self.comes_true(Doubt::Member(change, group, account)).await {
+                Ok(true) => self.done(),
+                Ok(false) if reply == Reply::NoSeat => skip(Skip::NoSeat),
+                Ok(false) => skip(Skip::Refused),
+                Err(error) => self.in_doubt(error),
+            },
+            (reply, false) => {
+                tracing::info!(request = %self.context.request, group = %group.name, %account, ?reply, "Cloud declines a change");
+                match self.is_member_now(group, account).await {
+                    Ok(present) if change.needless(present).is_some() => skip(needless),
+                    Ok(_) if reply == Reply::NotThere && self.is_true(Doubt::Gone(group)).await.unwrap_or(false) => {
+                        self.gone.store(true, Ordering::Relaxed);
+                        NOT_ATTEMPTED
+                    }
+                    // Cloud answered about this very name; whether it was so already is all we do not know.
+                    Ok(_) | Err(_) => skip(Skip::Refused),
+                }
+            }
+        }
+    }
+}

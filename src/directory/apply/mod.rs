@@ -1,0 +1,279 @@
+//! Doing what was planned: each change on its own, so many at once, and told truly whatever Cloud's answers look like.
+//!
+//! `members` and `groups` make one change each; `doubt` finds out the truth behind an answer that does not tell it.
+
+mod doubt;
+mod groups;
+mod members;
+
+use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
+use parking_lot::Mutex;
+
+use super::claims::{Claim, Claims};
+use super::members::Membership;
+use super::plan::{Change, Item};
+use super::{Directory, Error, stopping};
+use crate::audit::{Record, Verdict};
+use crate::cloud::{Group, Progress};
+use crate::model::{AccountId, Context, Fate, GroupId, GroupName, NameKey, Skip};
+
+/// One running operation.
+pub struct Run<'a> {
+    directory: &'a Directory,
+    context: &'a Context,
+    progress: &'a Progress,
+    /// Why names were left, the first time it happened.
+    cause: Mutex<Option<Error>>,
+    changed: AtomicUsize,
+    /// The group whose members were to be changed is not there any more.
+    gone: AtomicBool,
+}
+
+const DONE: Verdict = Verdict::Told(Fate::Done);
+const NOT_ATTEMPTED: Verdict = skip(Skip::NotAttempted);
+
+const fn skip(reason: Skip) -> Verdict {
+    Verdict::Told(Fate::Skipped(reason))
+}
+
+impl<'a> Run<'a> {
+    pub fn new(directory: &'a Directory, context: &'a Context, progress: &'a Progress) -> Self {
+        Self {
+            directory,
+            context,
+            progress,
+            cause: Mutex::new(None),
+            changed: AtomicUsize::new(0),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Changes the memberships that are planned; every item gets its record, in order. `None`: the group was gone
+    /// before anything was changed.
+    pub async fn members<'i>(
+        &'i self,
+        change: Change,
+        group: &'i Group,
+        items: &'i [Item<AccountId>],
+        membership: &'i Membership,
+        claims: Vec<Option<Claim<(GroupId, AccountId)>>>,
+    ) -> Option<Vec<Record<'i>>> {
+        let record = |item: &'i Item<AccountId>, verdict| Record {
+            operation: change.name(),
+            group: group.name.as_str(),
+            group_id: Some(&group.id),
+            name: &item.name,
+            account: item.step.as_ref().ok(),
+            verdict,
+        };
+        let act = |account| self.member(change, group, account, membership).boxed();
+        let mut verdicts = self.each(items, claims, act, record).await;
+        if self.gone.load(Ordering::Relaxed) {
+            if self.changed.load(Ordering::Relaxed) == 0 && !verdicts.contains(&Verdict::InDoubt) {
+                return None;
+            }
+            for verdict in verdicts.iter_mut().filter(|verdict| **verdict == NOT_ATTEMPTED) {
+                *verdict = skip(Skip::NoSuchGroup);
+            }
+        }
+        Some(self.conclude(items, &verdicts, record).await)
+    }
+
+    /// Makes the groups that are planned, under claims that the caller holds.
+    pub async fn new_groups<'i>(&'i self, items: &'i [Item<GroupName>]) -> Vec<Record<'i>> {
+        let record = |item: &'i Item<GroupName>, verdict| group_record("create_groups", item, None, verdict);
+        let _moving = self.directory.process.ledger.moving_groups();
+        let act = |name| self.create_group(name).boxed();
+        let verdicts = self.each(items, unclaimed(items), act, record).await;
+        self.conclude(items, &verdicts, record).await
+    }
+
+    /// Deletes the groups that are planned, under claims that the caller holds.
+    pub async fn old_groups<'i>(&'i self, items: &'i [Item<Group>]) -> Vec<Record<'i>> {
+        let record = |item: &'i Item<Group>, verdict| {
+            let id = item.step.as_ref().ok().map(|group| &group.id);
+            group_record("delete_groups", item, id, verdict)
+        };
+        let _moving = self.directory.process.ledger.moving_groups();
+        let act = |group| self.delete_group(group).boxed();
+        let verdicts = self.each(items, unclaimed(items), act, record).await;
+        self.conclude(items, &verdicts, record).await
+    }
+
+    /// Runs `act` for every item with a step, in its turn, several at once; whoever waits for another operation comes
+    /// last, so that nobody else waits behind it. What was changed is in the audit at once: a process that is killed
+    /// must not take it along.
+    async fn each<'i, T, K>(
+        &'i self,
+        items: &'i [Item<T>],
+        claims: Vec<Option<Claim<K>>>,
+        act: impl Fn(&'i T) -> BoxFuture<'i, Verdict>,
+        record: impl Fn(&'i Item<T>, Verdict) -> Record<'i>,
+    ) -> Vec<Verdict>
+    where
+        T: Sync,
+        K: Hash + Eq + Send + Sync + 'i,
+    {
+        let process = &self.directory.process;
+        let mut verdicts: Vec<Verdict> = items
+            .iter()
+            .map(|item| item.step.as_ref().err().map_or(NOT_ATTEMPTED, |reason| skip(*reason)))
+            .collect();
+        let (mut mine, mut held) = (Vec::new(), Vec::new());
+        for (index, (item, claim)) in items.iter().zip(claims).enumerate() {
+            let Ok(step) = &item.step else { continue };
+            let mut claim = claim;
+            let is_mine = claim.as_mut().is_none_or(Claim::is_mine);
+            if is_mine {
+                mine.push((index, step, claim))
+            } else {
+                held.push((index, step, claim))
+            }
+        }
+        let jobs = mine.into_iter().chain(held).map(|(index, step, mut claim)| {
+            let act = act(step);
+            let job = async move {
+                if let Some(claim) = &mut claim
+                    && !claim.is_mine()
+                {
+                    tokio::select! {
+                        () = claim.turn() => {}
+                        () = self.progress.stopped() => return (index, NOT_ATTEMPTED),
+                    }
+                    // Waiting for others is no failure of Cloud's.
+                    self.progress.succeeded();
+                }
+                if self.is_halted() {
+                    return (index, NOT_ATTEMPTED);
+                }
+                let verdict = act.await;
+                // The next in the queue judges by our outcome, which is in the ledger by now.
+                drop(claim);
+                (index, verdict)
+            };
+            job.boxed()
+        });
+        let jobs: Vec<BoxFuture<'i, (usize, Verdict)>> = jobs.collect();
+        let mut running = futures_util::stream::iter(jobs).buffer_unordered(process.max_in_flight);
+        while let Some((index, verdict)) = running.next().await {
+            if let (Some(slot), Some(item)) = (verdicts.get_mut(index), items.get(index)) {
+                *slot = verdict;
+                if is_change(verdict) {
+                    process.audit.write(self.context, &[record(item, verdict)]).await;
+                }
+            }
+        }
+        verdicts
+    }
+
+    /// Tells the audit what is not in it yet.
+    async fn conclude<'i, T>(
+        &self,
+        items: &'i [Item<T>],
+        verdicts: &[Verdict],
+        record: impl Fn(&'i Item<T>, Verdict) -> Record<'i>,
+    ) -> Vec<Record<'i>> {
+        let records = items.iter().zip(verdicts).map(|(item, verdict)| record(item, *verdict));
+        let records: Vec<Record<'i>> = records.collect();
+        let rest = records.iter().filter(|record| !is_change(record.verdict)).cloned();
+        let audit = &self.directory.process.audit;
+        audit.write(self.context, &rest.collect::<Vec<_>>()).await;
+        records
+    }
+
+    fn is_halted(&self) -> bool {
+        self.progress.is_over()
+            || self.gone.load(Ordering::Relaxed)
+            || matches!(&*self.cause.lock(), Some(Error::Refused { .. }))
+    }
+
+    /// What the caller is to be told if some names were left: nothing was changed, or something was.
+    pub fn interruption(&self, records: &[Record<'_>]) -> Option<Error> {
+        let in_doubt = records.iter().any(|record| record.verdict == Verdict::InDoubt);
+        let left = records
+            .iter()
+            .filter(|record| matches!(record.verdict, NOT_ATTEMPTED | Verdict::InDoubt))
+            .count();
+        if left == 0 {
+            return None;
+        }
+        let error = self.cause.lock().clone().unwrap_or_else(stopping);
+        if self.changed.load(Ordering::Relaxed) == 0 && !in_doubt {
+            return Some(error);
+        }
+        let retry_after = match &error {
+            Error::Unavailable { retry_after, .. } => *retry_after,
+            _ => Duration::from_secs(60),
+        };
+        let skipped = records.iter().filter(|record| record.verdict != DONE).count();
+        Some(Error::Interrupted {
+            done: records.len() - left,
+            skipped,
+            left,
+            retry_after,
+            cause: error.to_string(),
+        })
+    }
+
+    fn left(&self, error: impl Into<Error>) -> Verdict {
+        let error = error.into();
+        let mut cause = self.cause.lock();
+        // A refused credential stops everything, so it outranks a passing failure.
+        if cause.is_none() || matches!(error, Error::Refused { .. }) {
+            *cause = Some(error);
+        }
+        NOT_ATTEMPTED
+    }
+
+    fn in_doubt(&self, error: impl Into<Error>) -> Verdict {
+        self.left(error);
+        Verdict::InDoubt
+    }
+
+    fn done(&self) -> Verdict {
+        self.changed.fetch_add(1, Ordering::Relaxed);
+        DONE
+    }
+}
+
+/// Whether Cloud was changed, or may have been.
+fn is_change(verdict: Verdict) -> bool {
+    matches!(verdict, DONE | Verdict::InDoubt)
+}
+
+fn group_record<'a, T>(
+    operation: &'static str,
+    item: &'a Item<T>,
+    group_id: Option<&'a GroupId>,
+    verdict: Verdict,
+) -> Record<'a> {
+    Record {
+        operation,
+        group: &item.name,
+        group_id,
+        name: &item.name,
+        account: None,
+        verdict,
+    }
+}
+
+/// For steps whose claims the caller holds.
+fn unclaimed<T>(items: &[Item<T>]) -> Vec<Option<Claim<NameKey>>> {
+    items.iter().map(|_| None).collect()
+}
+
+/// Claims a key for every step of the plan, all at one moment.
+pub fn claim_steps<T, K: Hash + Eq + Clone>(
+    claims: &Claims<K>,
+    items: &[Item<T>],
+    key: impl Fn(&T) -> K,
+) -> Vec<Option<Claim<K>>> {
+    let steps = || items.iter().map(|item| item.step.as_ref().ok());
+    let mut claimed = claims.claim(steps().flatten().map(key)).into_iter();
+    steps().map(|step| step.and_then(|_| claimed.next())).collect()
+}
