@@ -1,12 +1,13 @@
 //! A stop loses nothing: what runs is finished, or told by name.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cloud::{Cloud, send};
+use crate::cloud::Cloud;
 use crate::harness::{ADMIN, World, names, options};
 use crate::truth::{self, accounts, hold};
 
@@ -161,14 +162,9 @@ impl Drop for Program {
     }
 }
 
-#[cfg(unix)]
-#[tokio::test(flavor = "multi_thread")]
-async fn the_program_itself_finishes_an_addition_after_sigterm() {
-    let mut simulated = options(300, &[("team", 10)]);
-    simulated.latency_ms = 10;
-    let cloud = Cloud::start(simulated).await;
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).display().to_string();
+/// The program before a simulated Cloud; gives its address besides.
+async fn program(cloud: &Cloud, directory: &std::path::Path) -> (Program, String) {
+    let path = |name: &str| directory.join(name).display().to_string();
     let mut map = "username,account_id\n".to_owned();
     for person in &cloud.people {
         map.push_str(&format!("{},{}\n", person.username, person.account_id));
@@ -205,7 +201,11 @@ async fn the_program_itself_finishes_an_addition_after_sigterm() {
             }
         }
     });
-    let address = address.await.expect("the program serves");
+    (program, address.await.expect("the program serves"))
+}
+
+/// An addition of 200 names by the program that is under way.
+async fn adding(cloud: &Cloud, address: &str) -> tokio::task::JoinHandle<reqwest::Result<crate::cloud::Reply>> {
     let client = reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])
@@ -214,25 +214,70 @@ async fn the_program_itself_finishes_an_addition_after_sigterm() {
     let request = client
         .post(format!("http://{address}/rest/extender/1.0/group/addUsers/team"))
         .body(json!({ "users": names(51, 200) }).to_string());
-    let call = tokio::spawn(send(request));
-    while cloud.stats().await["by_operation"]["add_member"].as_u64().unwrap_or(0) < 10 {
+    let call = tokio::spawn(crate::cloud::try_send(request));
+    while cloud.stats().await["by_operation"]["add_member"].as_u64().unwrap_or(0) < 30 {
         tokio::task::yield_now().await;
     }
+    call
+}
+
+fn audited(directory: &std::path::Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(directory.join("state/audit.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn slow_cloud() -> extender_facade::simulator::Options {
+    let mut simulated = options(300, &[("team", 10)]);
+    simulated.latency_ms = 10;
+    simulated
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_itself_finishes_an_addition_after_sigterm() {
+    let (cloud, directory) = (Cloud::start(slow_cloud()).await, tempfile::tempdir().unwrap());
+    let (mut program, address) = program(&cloud, directory.path()).await;
+    let call = adding(&cloud, &address).await;
     let pid = program.0.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert_eq!(call.await.unwrap().json()["message"], "all users added to group");
-    assert!(
-        tokio::task::spawn_blocking(move || {
-            let ended = program.0.wait();
-            drop(program);
-            ended
-        })
-        .await
-        .unwrap()
-        .unwrap()
-        .success()
+    assert_eq!(
+        call.await.unwrap().unwrap().json()["message"],
+        "all users added to group"
     );
+    let ended = tokio::task::spawn_blocking(move || program.0.wait());
+    assert!(ended.await.unwrap().unwrap().success());
     assert_eq!(cloud.truth("team").await.len(), 210);
-    let audit = std::fs::read_to_string(directory.path().join("state/audit.jsonl")).unwrap();
-    assert_eq!(audit.matches("\"result\":\"done\"").count(), 200);
+    let audit = audited(directory.path());
+    assert_eq!(audit.iter().filter(|line| line["result"] == "done").count(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_killed_leaves_what_it_changed_in_the_audit() {
+    let (cloud, directory) = (Cloud::start(slow_cloud()).await, tempfile::tempdir().unwrap());
+    let (mut program, address) = program(&cloud, directory.path()).await;
+    let call = adding(&cloud, &address).await;
+    program.0.kill().unwrap();
+    program.0.wait().unwrap();
+    assert!(call.await.unwrap().is_err());
+    let audit: BTreeSet<String> = audited(directory.path())
+        .iter()
+        .map(|line| line["account"].as_str().unwrap().to_owned())
+        .collect();
+    let truth: BTreeSet<String> = cloud.truth("team").await.into_iter().skip(10).collect();
+    assert!(audit.is_subset(&truth) && audit.len() >= 20);
+    // Nobody can tell of the requests that were under way.
+    assert!(truth.len() - audit.len() <= 8, "{} of {}", audit.len(), truth.len());
+    // The next process goes on behind the last line, whole or not.
+    let file = directory.path().join("state/audit.jsonl");
+    let mut text = std::fs::read(&file).unwrap();
+    text.truncate(text.len() - 5);
+    std::fs::write(&file, text).unwrap();
+    let (_program, address) = self::program(&cloud, directory.path()).await;
+    assert_eq!(adding(&cloud, &address).await.await.unwrap().unwrap().status, 200);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let broken = text
+        .lines()
+        .filter(|line| serde_json::from_str::<Value>(line).is_err())
+        .count();
+    assert_eq!((broken, text.lines().count()), (1, audit.len() + 200));
 }
