@@ -21,7 +21,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Hash a password, typed twice or one line of standard input, and print its [[account]] entry
+    /// Hash a password, typed twice or one line of standard input, and print its `[[account]]` entry
     Hash {
         /// Name of the account; without it the entry's name is left to be filled in
         #[arg(long)]
@@ -30,7 +30,7 @@ enum Command {
         #[arg(long, default_value_t = Role::Reader)]
         role: Role,
     },
-    /// Make a bearer token: its [[token]] entry on standard output, its secret once on standard error
+    /// Make a bearer token: its `[[token]]` entry on standard output, its secret once on standard error
     Token {
         /// Name of the token, for the audit
         #[arg(long)]

@@ -30,7 +30,7 @@ struct MembersPlan {
 impl Directory {
     /// Puts accounts into a group, or takes them out.
     ///
-    /// Calls when cold: one to find the group, the reads that tell who is in it (see [`Members::membership`]), one a
+    /// Calls when cold: one to find the group, the reads that tell who is in it (see `members::Members::membership`), one a
     /// change.
     ///
     /// # Errors
