@@ -30,7 +30,9 @@ impl Extender {
     ) -> Result<Success, Error> {
         let extender = &self.settings.extender;
         let patience = seconds(extender.read_deadline_s);
-        let context = || Context::new(request.id.clone(), admitted.caller.clone(), patience);
+        let id = request.id.clone();
+        // Made when it is wanted: the patience of a changing call begins when its body is there.
+        let context = || Context::new(id.clone(), admitted.caller.clone(), patience);
         let directory = &admitted.directory;
         let group = || group.clone().ok_or_else(|| Error::not_found(&request.path));
         let own = |value: u32| {
@@ -79,29 +81,25 @@ impl Extender {
             }
             Call::AddUsers => {
                 let (group, names) = (group()?, self.names(&wire::ADD_USERS, request).await?);
-                let context = Context::new(request.id.clone(), admitted.caller.clone(), patience);
                 self.told(
                     &wire::ADD_USERS,
-                    directory.change_members(Change::Add, group, names, &context).await,
+                    directory.change_members(Change::Add, group, names, &context()).await,
                 )
             }
             Call::RemoveUsers => {
                 let (group, names) = (group()?, self.names(&wire::REMOVE_USERS, request).await?);
-                let context = Context::new(request.id.clone(), admitted.caller.clone(), patience);
                 self.told(
                     &wire::REMOVE_USERS,
-                    directory.change_members(Change::Remove, group, names, &context).await,
+                    directory.change_members(Change::Remove, group, names, &context()).await,
                 )
             }
             Call::AddGroups => {
                 let names = self.names(&wire::ADD_GROUPS, request).await?;
-                let context = Context::new(request.id.clone(), admitted.caller.clone(), patience);
-                self.told(&wire::ADD_GROUPS, directory.create_groups(names, &context).await)
+                self.told(&wire::ADD_GROUPS, directory.create_groups(names, &context()).await)
             }
             Call::RemoveGroups => {
                 let names = self.names(&wire::REMOVE_GROUPS, request).await?;
-                let context = Context::new(request.id.clone(), admitted.caller.clone(), patience);
-                self.told(&wire::REMOVE_GROUPS, directory.delete_groups(names, &context).await)
+                self.told(&wire::REMOVE_GROUPS, directory.delete_groups(names, &context()).await)
             }
         }
     }
