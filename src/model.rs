@@ -227,6 +227,10 @@ pub enum Skip {
     Unknown,
     /// The name stands for more than one account or group.
     Ambiguous,
+    /// The person left before the migration: what is in Cloud is only their tombstone.
+    Tombstoned,
+    /// The account is switched off in Cloud.
+    Deactivated,
     /// The account belongs to a program.
     NotAPerson,
     /// Several usernames were merged into the account, and the setting refuses to remove such accounts.
@@ -254,12 +258,109 @@ impl Skip {
             Self::Blank => "blank",
             Self::Unknown => "unknown",
             Self::Ambiguous => "ambiguous",
+            Self::Tombstoned => "tombstoned",
+            Self::Deactivated => "deactivated",
             Self::NotAPerson => "not_a_person",
             Self::MergedAccount => "merged_account",
             Self::ExternallyManaged => "externally_managed",
             Self::NoSeat => "no_seat",
             Self::Refused => "refused",
             Self::NotAttempted => "not_attempted",
+        }
+    }
+}
+
+/// Who says which account a name means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// The identity map, a file of the operator's.
+    Map,
+    /// The name is the account's own id, and Cloud confirmed it.
+    AccountId,
+    /// Members' pages and profiles that Confluence showed, with their e-mail addresses.
+    Members,
+    /// The organisation's Admin API.
+    Admin,
+    /// The directory that an identity provider fills.
+    Scim,
+    /// Jira's search for users.
+    Jira,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Self; 6] = [
+        Self::Map,
+        Self::AccountId,
+        Self::Members,
+        Self::Admin,
+        Self::Scim,
+        Self::Jira,
+    ];
+
+    /// The source's name in settings, store, reports and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::AccountId => "account_id",
+            Self::Members => "members",
+            Self::Admin => "admin",
+            Self::Scim => "scim",
+            Self::Jira => "jira",
+        }
+    }
+
+    /// The source of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == name)
+    }
+}
+
+/// Whether there is still somebody behind an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Standing {
+    /// A person's account, as far as anybody knows.
+    #[default]
+    Active,
+    /// Switched off in Cloud.
+    Deactivated,
+    /// Migrated switched off, because its owner had left before.
+    Tombstoned,
+    /// A program's account.
+    App,
+}
+
+impl Standing {
+    /// Every standing.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Deactivated, Self::Tombstoned, Self::App];
+
+    /// The standing's name in map, store and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Deactivated => "deactivated",
+            Self::Tombstoned => "tombstoned",
+            Self::App => "app",
+        }
+    }
+
+    /// The standing of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|standing| standing.as_str() == name)
+    }
+
+    /// Why such an account is not put into groups.
+    #[must_use]
+    pub fn objection(self) -> Option<Skip> {
+        match self {
+            Self::Active => None,
+            Self::Deactivated => Some(Skip::Deactivated),
+            Self::Tombstoned => Some(Skip::Tombstoned),
+            Self::App => Some(Skip::NotAPerson),
         }
     }
 }
