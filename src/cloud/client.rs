@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::governor::{Governor, Waits};
-use super::{Credential, Error, Operation, Owner, Patience, wire};
+use super::call::{Answer, Call, parse};
+use super::{Credential, Error, Operation, Owner, Patience, Service, wire};
 use crate::metrics::{Metrics, Outbound};
 use crate::model::RequestId;
 use crate::settings;
@@ -17,7 +19,7 @@ use crate::settings;
 /// What v1 answers when no seat is free in the licence: a sign, not a proof, so it is tried once more.
 const NO_SEAT_SIGN: &str = "AddUserToGroupsIdentityPlatformCommand";
 
-/// The process's connections to one site, with everything that is shared by its callers.
+/// The process's connections to one of Cloud's addresses, with everything that is shared by its callers.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -43,26 +45,6 @@ pub struct Exchange {
     pub fault: Option<String>,
 }
 
-/// One request, as often as it is sent.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub operation: Operation,
-    pub method: Method,
-    /// Segments below the site's address; encoded here and nowhere else.
-    pub path: Vec<String>,
-    pub query: Vec<(&'static str, String)>,
-    pub body: Option<serde_json::Value>,
-}
-
-/// An answer that is neither a passing failure nor a refused credential.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub status: StatusCode,
-    pub body: Vec<u8>,
-    /// An earlier try failed in a way that leaves open whether it took effect.
-    pub doubtful: bool,
-}
-
 /// How one try ended.
 enum Try {
     Answered(StatusCode, HeaderMap, Vec<u8>),
@@ -77,9 +59,17 @@ impl Client {
     /// # Errors
     /// One sentence: an address or certificate file that cannot be used, or a system without certificates.
     pub fn new(settings: &settings::Cloud, metrics: Metrics) -> Result<Self, String> {
+        Self::towards(&settings.site()?, settings, metrics)
+    }
+
+    /// A client for another address of Cloud's, with the limits of `settings`.
+    ///
+    /// # Errors
+    /// As for [`Client::new`].
+    pub fn towards(address: &str, settings: &settings::Cloud, metrics: Metrics) -> Result<Self, String> {
         // Harmless where a provider is installed already; reqwest needs one before its first client.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let site = Url::parse(&settings.site()?).map_err(|e| format!("cloud.base_url: {e}"))?;
+        let site = Url::parse(address).map_err(|e| format!("{address:?}: {e}"))?;
         let millis = Duration::from_millis;
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("extender-facade/", env!("CARGO_PKG_VERSION")))
@@ -125,6 +115,19 @@ impl Client {
     #[must_use]
     pub fn last_exchange(&self) -> Option<Exchange> {
         self.last.lock().clone()
+    }
+
+    /// Sends a read until its answer can be understood.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        credential: &Credential,
+        request: &RequestId,
+        patience: Patience<'_>,
+    ) -> Result<T, Error> {
+        let sent = self.send(call, Some(credential), request, patience, parse::<T>);
+        let (answer, value) = sent.await?;
+        value.ok_or_else(|| answer.rejected(call.operation))
     }
 
     /// Sends `call` until there is an answer worth reading. `accept` judges the body of a success: what it refuses is
@@ -315,6 +318,8 @@ impl Client {
         }
         if call.operation.is_write() {
             builder = builder.header("X-Atlassian-Token", "no-check");
+        }
+        if call.operation.is_write() || call.body.is_some() {
             // Without it a write is answered 415, even one without a body.
             builder = builder.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -369,7 +374,15 @@ impl Client {
         doubtful: bool,
     ) -> Error {
         let name = credential.map_or("no credential", Credential::name);
+        let service = operation.service();
         let mend = match status {
+            _ if matches!(service, Service::Admin | Service::Scim) => format!(
+                "the key is wrong, expired or revoked, is not this organisation's or directory's, or lacks {}; make a new one at admin.atlassian.com",
+                operation.scopes()
+            ),
+            _ if service == Service::Jira && status == StatusCode::FORBIDDEN => {
+                "its account needs Jira on this site and the global permission \"Browse users and groups\"".to_owned()
+            }
             _ if message.contains("scope") => {
                 format!("a scope is missing, the operation needs {}", operation.scopes())
             }
@@ -388,7 +401,8 @@ impl Client {
             ),
         };
         let advice = format!(
-            "Confluence Cloud refuses {name} for {} ({}: {message}): {mend}",
+            "{} refuses {name} for {} ({}: {message}): {mend}",
+            service.name(),
             operation.name(),
             status.as_u16()
         );

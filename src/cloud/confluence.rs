@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::client::{Answer, Call};
+use super::call::{Answer, Call, parse};
 use super::{Client, Credential, Error, Group, Operation, Patience, Profile, wire};
 use crate::model::{AccountId, GroupId, GroupName, RequestId};
 
@@ -247,7 +247,7 @@ impl Confluence {
             .client
             .send(&call, Some(&self.credential), request, patience, accept)
             .await?;
-        user.ok_or_else(|| rejected(call.operation, &answer))
+        user.ok_or_else(|| answer.rejected(call.operation))
     }
 
     /// The site's cloudId; needs no credential.
@@ -263,7 +263,7 @@ impl Confluence {
             .client
             .send(&call, None, request, patience, parse::<Tenant>)
             .await?;
-        Ok(tenant.ok_or_else(|| rejected(call.operation, &answer))?.cloud_id)
+        Ok(tenant.ok_or_else(|| answer.rejected(call.operation))?.cloud_id)
     }
 
     /// Makes a group. Its id is in the answer, unless the answer cannot be read: a success all the same.
@@ -362,11 +362,7 @@ impl Confluence {
         request: &RequestId,
         patience: Patience<'_>,
     ) -> Result<T, Error> {
-        let (answer, value) = self
-            .client
-            .send(call, Some(&self.credential), request, patience, parse::<T>)
-            .await?;
-        value.ok_or_else(|| rejected(call.operation, &answer))
+        self.client.read(call, &self.credential, request, patience).await
     }
 
     /// A change's success is told by its status alone: its body may be empty, or anything.
@@ -404,24 +400,12 @@ fn write(
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|e| format!("an answer that cannot be read: {e}"))
-}
-
 /// The page size an answer states; one that states none, or none that can be, served what was asked.
 fn served(limit: Option<u32>) -> usize {
     limit
         .and_then(|limit| usize::try_from(limit).ok())
         .filter(|limit| (1..=PAGE).contains(limit))
         .unwrap_or(PAGE)
-}
-
-fn rejected(operation: Operation, answer: &Answer) -> Error {
-    Error::Rejected {
-        operation,
-        status: answer.status.as_u16(),
-        message: wire::error_message(&answer.body),
-    }
 }
 
 fn settled(answer: &Answer) -> Settled {

@@ -29,6 +29,28 @@ impl Credential {
             Owner::Facade => format!("cloud.api_token of {email}"),
             Owner::Caller => "the caller's own token".to_owned(),
         };
+        Self::pair(email, token, name, owner)
+    }
+
+    /// The facade's own pair from another setting than `cloud.api_token`.
+    #[must_use]
+    pub fn basic_of(setting: &str, email: &str, token: &str) -> Self {
+        Self::pair(email, token, format!("{setting} of {email}"), Owner::Facade)
+    }
+
+    /// The facade's own key from `setting`, as Bearer authentication wants it.
+    ///
+    /// # Errors
+    /// A key with letters that no header may have.
+    pub fn bearer(setting: &str, key: &str) -> Result<Self, String> {
+        let header = HeaderValue::from_str(&format!("Bearer {key}"));
+        let mut header = header.map_err(|_| format!("{setting} has letters that no key can have"))?;
+        header.set_sensitive(true);
+        let (name, owner) = (setting.to_owned(), Owner::Facade);
+        Ok(Self { header, name, owner })
+    }
+
+    fn pair(email: &str, token: &str, name: String, owner: Owner) -> Self {
         let encoded = STANDARD.encode(format!("{email}:{token}"));
         let mut header =
             HeaderValue::from_str(&format!("Basic {encoded}")).expect("base64 has only letters that a header may have");

@@ -3,25 +3,32 @@
 //! Whoever uses this module gets rows or an [`Error`]; retries, waits, headers, limits and the many shapes of Cloud's
 //! answers stay in here. It must never know a legacy word or a username.
 //!
-//! `confluence` is the driver of the v1 API; `client` sends one request as often as it takes; `governor` decides when;
-//! `patience` says for how long.
+//! `confluence` is the driver of the v1 API, which everybody has; `admin`, `scim` and `jira` are drivers for those who
+//! have the keys. `client` sends one request as often as it takes; `governor` decides when; `patience` says for how long.
 
+mod admin;
+mod call;
 mod client;
 mod confluence;
 mod credential;
 mod governor;
+mod jira;
 mod operation;
 mod patience;
+mod scim;
 mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use admin::{Admin, Brief, EMAILS, GROUPS, OrgGroup, OrgPage, OrgUser, Who};
 pub use client::{Client, Exchange};
 pub use confluence::{BULK, Confluence, GroupPage, MemberPage, PAGE, Reply, Settled};
 pub use credential::{Credential, Owner};
-pub use operation::Operation;
+pub use jira::{Jira, JiraUser};
+pub use operation::{Operation, Service};
 pub use patience::{Patience, Progress};
+pub use scim::{Attribute, Scim, ScimPage, ScimUser};
 
 use crate::model::{AccountId, GroupId, GroupName};
 
@@ -78,7 +85,7 @@ pub enum Error {
         doubtful: bool,
     },
     /// Cloud understood, and said no to this very request.
-    #[error("Confluence Cloud answered {status} to {}: {message}", operation.name())]
+    #[error("{} answered {status} to {}: {message}", operation.service().name(), operation.name())]
     Rejected {
         /// The request.
         operation: Operation,
@@ -88,7 +95,7 @@ pub enum Error {
         message: String,
     },
     /// No answer that could be understood, for as long as the request had patience.
-    #[error("Confluence Cloud is unavailable for {}: {cause}", operation.name())]
+    #[error("{} is unavailable for {}: {cause}", operation.service().name(), operation.name())]
     Unavailable {
         /// The request.
         operation: Operation,

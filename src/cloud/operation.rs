@@ -1,4 +1,4 @@
-//! The requests we make of Cloud: their names in log and metrics, and the right each one needs.
+//! The requests we make of Cloud: where they go, their names in log and metrics, and the right each one needs.
 
 /// A kind of request to Cloud. Cloud limits each kind on its own, so each has a gate of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,11 +27,45 @@ pub enum Operation {
     CurrentUser,
     /// `GET _edge/tenant_info`
     TenantInfo,
+    /// Admin API: `POST users/search`
+    AdminUsers,
+    /// Admin API: `POST groups/search`
+    AdminGroups,
+    /// SCIM: `GET Users`
+    ScimUsers,
+    /// Jira: `GET user/search`
+    JiraUsers,
+}
+
+/// Which of Cloud's services a request goes to: each has a credential and a pace of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Confluence at the site.
+    Confluence,
+    /// The organisation's Admin API.
+    Admin,
+    /// The API of the directory that an identity provider fills.
+    Scim,
+    /// Jira at the site.
+    Jira,
+}
+
+impl Service {
+    /// What messages call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Confluence => "Confluence Cloud",
+            Self::Admin => "the organisation's Admin API",
+            Self::Scim => "the SCIM API",
+            Self::Jira => "Jira",
+        }
+    }
 }
 
 impl Operation {
     /// How many kinds there are.
-    pub(super) const COUNT: usize = Self::TenantInfo as usize + 1;
+    pub(super) const COUNT: usize = Self::JiraUsers as usize + 1;
 
     /// The operation's name in log and metrics.
     #[must_use]
@@ -49,6 +83,21 @@ impl Operation {
             Self::MemberOf => "member_of",
             Self::CurrentUser => "current_user",
             Self::TenantInfo => "tenant_info",
+            Self::AdminUsers => "admin_search_users",
+            Self::AdminGroups => "admin_search_groups",
+            Self::ScimUsers => "scim_users",
+            Self::JiraUsers => "jira_find_user",
+        }
+    }
+
+    /// Where the request goes.
+    #[must_use]
+    pub fn service(self) -> Service {
+        match self {
+            Self::AdminUsers | Self::AdminGroups => Service::Admin,
+            Self::ScimUsers => Service::Scim,
+            Self::JiraUsers => Service::Jira,
+            _ => Service::Confluence,
         }
     }
 
@@ -79,6 +128,10 @@ impl Operation {
                 "write:confluence-groups (or write:group:confluence)"
             }
             Self::TenantInfo => "none",
+            Self::AdminUsers => "read:users:admin",
+            Self::AdminGroups => "read:groups:admin",
+            Self::ScimUsers => "none: the key is the directory's",
+            Self::JiraUsers => "read:jira-user",
         }
     }
 }

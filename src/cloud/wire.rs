@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::model::{AccountId, GroupId, GroupName};
+use crate::model::{AccountId, GroupId, GroupName, Standing};
 
 /// A page of groups as Cloud sends it.
 #[derive(Debug, Deserialize)]
@@ -75,6 +75,189 @@ impl User {
             is_known: !matches!(self.kind.as_deref(), Some("unknown" | "anonymous")),
         })
     }
+}
+
+/// A page of the Admin API's people.
+#[derive(Debug, Deserialize)]
+pub(super) struct OrgUserPage {
+    pub data: Vec<OrgUser>,
+    #[serde(default)]
+    pub links: Cursors,
+}
+
+/// A page of the Admin API's groups.
+#[derive(Debug, Deserialize)]
+pub(super) struct OrgGroupPage {
+    pub data: Vec<OrgGroup>,
+    #[serde(default)]
+    pub links: Cursors,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Cursors {
+    next: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OrgUser {
+    account_id: Option<String>,
+    email: Option<String>,
+    name: Option<String>,
+    status: Option<String>,
+    account_status: Option<String>,
+    job_title: Option<String>,
+    department: Option<String>,
+    location: Option<String>,
+    added_to_org: Option<String>,
+    product_access: Option<Vec<ProductAccess>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProductAccess {
+    key: Option<String>,
+    last_active_timestamp: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OrgGroup {
+    id: Option<String>,
+    name: Option<String>,
+    managed_by: Option<String>,
+    external_synced: Option<bool>,
+    counts: Option<Counts>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Counts {
+    users: Option<usize>,
+}
+
+/// A page of a SCIM directory.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ScimPage {
+    pub total_results: usize,
+    // An empty page may leave it out.
+    #[serde(rename = "Resources", default)]
+    pub resources: Vec<ScimUser>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ScimUser {
+    user_name: Option<String>,
+    external_id: Option<String>,
+    active: Option<bool>,
+    #[serde(rename = "urn:scim:schemas:extension:atlassian-external:1.0")]
+    atlassian: Option<Linked>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Linked {
+    atlassian_account_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JiraUser {
+    account_id: Option<String>,
+    account_type: Option<String>,
+    email_address: Option<String>,
+    active: Option<bool>,
+}
+
+impl Cursors {
+    /// Where the next page begins: the document says a cursor, and an address that holds one is as good.
+    pub fn cursor(&self) -> Option<String> {
+        let next = self.next.as_deref().filter(|next| !next.is_empty())?;
+        let in_address = next.split_once("cursor=").and_then(|_| {
+            let query = next.split_once('?').map_or(next, |(_, query)| query);
+            let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+            pairs.find(|(name, _)| name == "cursor").map(|(_, value)| value.into_owned())
+        });
+        Some(in_address.unwrap_or_else(|| next.to_owned()))
+    }
+}
+
+impl OrgUser {
+    pub fn into_user(self) -> Option<super::OrgUser> {
+        let account = self.account_id.filter(|id| !id.is_empty())?;
+        let is = |field: &Option<String>, word: &str| field.as_deref() == Some(word);
+        let off = matches!(self.account_status.as_deref(), Some("inactive" | "closed"))
+            || matches!(self.status.as_deref(), Some("deactivated" | "for_deletion"));
+        let seen = self.product_access.unwrap_or_default();
+        let in_confluence = seen
+            .iter()
+            .filter(|product| product.key.as_deref().is_some_and(|key| key.starts_with("confluence")));
+        Some(super::OrgUser {
+            account: AccountId::new(&account),
+            email: self.email.unwrap_or_default().into(),
+            name: self.name.unwrap_or_default().into(),
+            standing: if off { Standing::Deactivated } else { Standing::Active },
+            brief: super::Brief {
+                position: self.job_title.unwrap_or_default().into(),
+                department: self.department.unwrap_or_default().into(),
+                location: self.location.unwrap_or_default().into(),
+                added: self.added_to_org.as_deref().and_then(millis),
+                last_active: in_confluence
+                    .filter_map(|product| millis(product.last_active_timestamp.as_deref()?))
+                    .max(),
+                // A status that is not told, or not known, takes nobody's access away.
+                has_access: !off && !is(&self.status, "suspended") && !is(&self.status, "not_invited"),
+            },
+        })
+    }
+}
+
+impl OrgGroup {
+    pub fn into_group(self) -> Option<super::OrgGroup> {
+        let managed_by = self.managed_by.unwrap_or_default().to_ascii_lowercase();
+        Some(super::OrgGroup {
+            group: super::Group {
+                id: GroupId::new(&self.id.filter(|id| !id.is_empty())?),
+                name: GroupName::new(&self.name?),
+                externally_managed: self.external_synced == Some(true) || managed_by == "external",
+                team: managed_by == "team-members",
+            },
+            users: self.counts.and_then(|counts| counts.users),
+        })
+    }
+}
+
+impl ScimUser {
+    pub fn into_user(self) -> super::ScimUser {
+        let account = self.atlassian.and_then(|linked| linked.atlassian_account_id);
+        super::ScimUser {
+            user_name: self.user_name.unwrap_or_default().into(),
+            external_id: self.external_id.unwrap_or_default().into(),
+            account: account.filter(|id| !id.is_empty()).map(|id| AccountId::new(&id)),
+            standing: if self.active == Some(false) {
+                Standing::Deactivated
+            } else {
+                Standing::Active
+            },
+        }
+    }
+}
+
+impl JiraUser {
+    pub fn into_user(self) -> Option<super::JiraUser> {
+        Some(super::JiraUser {
+            account: AccountId::new(&self.account_id.filter(|id| !id.is_empty())?),
+            email: self.email_address.unwrap_or_default().into(),
+            is_app: self.account_type.as_deref() == Some("app"),
+            is_active: self.active != Some(false),
+        })
+    }
+}
+
+/// A point in time as Cloud writes it, in epoch milliseconds.
+fn millis(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
 }
 
 /// What an error answer says, whatever it is made of: one of Cloud's JSON shapes, XML, an HTML page, or nothing.

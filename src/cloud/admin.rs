@@ -1,0 +1,222 @@
+//! The driver of the organisation's Admin API: finds people by e-mail, 100 a call, whatever their profile hides, shows
+//! who is switched off, and knows what people are.
+
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::{Client, Credential, Error, Operation, Patience, wire};
+use crate::model::{AccountId, GroupId, GroupName, RequestId, Standing};
+
+/// E-mail addresses one search takes.
+pub const EMAILS: usize = 100;
+/// Group names one search takes.
+pub const GROUPS: usize = 100;
+/// Rows a page. The default is 50, so it is always said.
+const PAGE: usize = 100;
+/// A search that leads on for longer goes round in circles.
+const MOST_PAGES: usize = 10_000;
+
+/// The Admin API of one organisation. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    client: Arc<Client>,
+    credential: Credential,
+    org: Arc<str>,
+}
+
+/// A person as the organisation knows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrgUser {
+    /// The account.
+    pub account: AccountId,
+    /// The e-mail address, whatever the profile hides; an empty text where Cloud leaves it out.
+    pub email: Arc<str>,
+    /// The full name.
+    pub name: Arc<str>,
+    /// Whether the account is switched on.
+    pub standing: Standing,
+    /// What only the organisation knows.
+    pub brief: Brief,
+}
+
+/// What only the organisation knows of a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Brief {
+    /// The job title.
+    pub position: Arc<str>,
+    /// The department.
+    pub department: Arc<str>,
+    /// The location.
+    pub location: Arc<str>,
+    /// When the account came into the organisation, in epoch milliseconds.
+    pub added: Option<i64>,
+    /// The last activity in Confluence, in epoch milliseconds: activity, not a login.
+    pub last_active: Option<i64>,
+    /// Whether the account may use what it has access to.
+    pub has_access: bool,
+}
+
+/// A page of people.
+#[derive(Clone, Debug)]
+pub struct OrgPage {
+    /// Its rows.
+    pub users: Vec<OrgUser>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// A group as the organisation knows it.
+#[derive(Clone, Debug)]
+pub struct OrgGroup {
+    /// The group, as Confluence would show it.
+    pub group: super::Group,
+    /// How many accounts are in it, whoever they are.
+    pub users: Option<usize>,
+}
+
+/// Which people of a group are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Everybody, with what only the organisation knows.
+    Everybody,
+    /// Those whom Confluence leaves out of its pages.
+    Absent,
+}
+
+impl Admin {
+    /// The Admin API through `client`, with `credential`.
+    #[must_use]
+    pub fn new(client: Arc<Client>, credential: Credential, org: &str) -> Self {
+        let org = Arc::from(org);
+        Self {
+            client,
+            credential,
+            org,
+        }
+    }
+
+    /// The people who have one of these addresses; at most [`EMAILS`]. Rows come in no order, and a row's own address
+    /// alone says whom it answers.
+    ///
+    /// # Errors
+    /// [`Error`]; so for every method here.
+    pub async fn with_emails(
+        &self,
+        emails: &[String],
+        request: &RequestId,
+        patience: Patience<'_>,
+    ) -> Result<Vec<OrgUser>, Error> {
+        debug_assert!(emails.len() <= EMAILS);
+        let (mut users, mut cursor) = (Vec::new(), None);
+        for _ in 0..MOST_PAGES {
+            let mut body = json!({ "emails": emails });
+            let page = self.users(&mut body, cursor.take(), request, patience).await?;
+            users.extend(page.users);
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(users),
+            }
+        }
+        Err(circles(Operation::AdminUsers))
+    }
+
+    /// One page of a group's people, from `cursor` on.
+    pub async fn members(
+        &self,
+        group: &GroupId,
+        who: Who,
+        cursor: Option<String>,
+        request: &RequestId,
+        patience: Patience<'_>,
+    ) -> Result<OrgPage, Error> {
+        let mut body = match who {
+            Who::Everybody => json!({ "groupIds": [group.as_str()], "expand": ["productAccess"] }),
+            Who::Absent => json!({ "groupIds": [group.as_str()], "status": ["suspended", "deactivated"] }),
+        };
+        self.users(&mut body, cursor, request, patience).await
+    }
+
+    /// The groups with these names, whatever their case; at most [`GROUPS`].
+    pub async fn groups_named(
+        &self,
+        names: &[GroupName],
+        request: &RequestId,
+        patience: Patience<'_>,
+    ) -> Result<Vec<OrgGroup>, Error> {
+        debug_assert!(names.len() <= GROUPS);
+        let names: Vec<&str> = names.iter().map(GroupName::as_str).collect();
+        self.groups(&json!({ "groupNames": names }), request, patience).await
+    }
+
+    /// The group with this id, and how many are in it.
+    pub async fn group(
+        &self,
+        id: &GroupId,
+        request: &RequestId,
+        patience: Patience<'_>,
+    ) -> Result<Option<OrgGroup>, Error> {
+        let body = json!({ "groupIds": [id.as_str()], "expand": ["counts.users"] });
+        let groups = self.groups(&body, request, patience).await?;
+        Ok(groups.into_iter().find(|found| found.group.id == *id))
+    }
+
+    async fn groups(
+        &self,
+        body: &Value,
+        request: &RequestId,
+        patience: Patience<'_>,
+    ) -> Result<Vec<OrgGroup>, Error> {
+        let (mut groups, mut cursor) = (Vec::new(), None);
+        for _ in 0..MOST_PAGES {
+            let call = self.search(Operation::AdminGroups, "groups", body.clone(), cursor.take());
+            let page: wire::OrgGroupPage = self.client.read(&call, &self.credential, request, patience).await?;
+            groups.extend(page.data.into_iter().filter_map(wire::OrgGroup::into_group));
+            match page.links.cursor() {
+                Some(next) => cursor = Some(next),
+                None => return Ok(groups),
+            }
+        }
+        Err(circles(Operation::AdminGroups))
+    }
+
+    async fn users(
+        &self,
+        body: &mut Value,
+        cursor: Option<String>,
+        request: &RequestId,
+        patience: Patience<'_>,
+    ) -> Result<OrgPage, Error> {
+        let call = self.search(Operation::AdminUsers, "users", body.take(), cursor);
+        let page: wire::OrgUserPage = self.client.read(&call, &self.credential, request, patience).await?;
+        Ok(OrgPage {
+            next: page.links.cursor(),
+            users: page.data.into_iter().filter_map(wire::OrgUser::into_user).collect(),
+        })
+    }
+
+    /// A search in all directories that the key may see.
+    fn search(&self, operation: Operation, what: &str, mut body: Value, cursor: Option<String>) -> Call {
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert("limit".to_owned(), PAGE.into());
+            fields.extend(cursor.map(|cursor| ("cursor".to_owned(), cursor.into())));
+        }
+        let path = ["v2", "orgs", &*self.org, "directories", "-", what, "search"];
+        Call {
+            method: Method::POST,
+            body: Some(body),
+            ..Call::get(operation, &path, Vec::new())
+        }
+    }
+}
+
+fn circles(operation: Operation) -> Error {
+    Error::Unavailable {
+        operation,
+        retry_after: std::time::Duration::from_secs(30),
+        cause: "its pages lead on without end".to_owned(),
+        doubtful: false,
+    }
+}
