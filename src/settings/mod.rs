@@ -95,7 +95,12 @@ pub struct Extender {
 pub struct Identity {
     #[serde(deserialize_with = "optional_path")]
     pub map_file: Option<PathBuf>,
+    pub map_reload_s: u64,
     pub merged_removal: MergedRemoval,
+    #[serde(deserialize_with = "link_list")]
+    pub sources: Vec<Link>,
+    pub learned_max_age_days: u64,
+    pub batch_window_ms: u64,
 }
 
 /// Section `cache`: lives and sizes.
@@ -141,6 +146,57 @@ pub struct Cloud {
     pub backoff_cap_ms: u64,
     pub retry_after_max_s: u64,
     pub max_answer_bytes: usize,
+    pub admin: AdminApi,
+    pub scim: ScimApi,
+    pub jira: JiraApi,
+}
+
+/// Section `cloud.admin`: the organisation's Admin API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct AdminApi {
+    pub org_id: String,
+    pub api_key: SecretString,
+    #[serde(deserialize_with = "optional_path")]
+    pub api_key_file: Option<PathBuf>,
+    pub base_url: String,
+}
+
+/// Section `cloud.scim`: the directory that an identity provider fills.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct ScimApi {
+    pub directory_id: String,
+    pub api_key: SecretString,
+    #[serde(deserialize_with = "optional_path")]
+    pub api_key_file: Option<PathBuf>,
+    pub base_url: String,
+    #[serde(deserialize_with = "attribute_list")]
+    pub match_by: Vec<ScimMatch>,
+    pub read: ScimRead,
+    pub refresh_s: u64,
+}
+
+/// Section `cloud.jira`: Jira's search for users.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct JiraApi {
+    pub email: String,
+    pub api_token: SecretString,
+    #[serde(deserialize_with = "optional_path")]
+    pub api_token_file: Option<PathBuf>,
 }
 
 /// Section `admin`: the operator's listener.
@@ -200,6 +256,46 @@ pub enum MergedRemoval {
     Refuse,
     /// Remove it.
     Allow,
+}
+
+/// A link in the chain of sources that tell which account a name means.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// The identity map.
+    Map,
+    /// An account id that Cloud confirms.
+    AccountId,
+    /// What was learned before.
+    Learned,
+    /// The organisation's Admin API.
+    Admin,
+    /// The SCIM directory.
+    Scim,
+    /// Jira's search for users.
+    Jira,
+    /// The e-mail addresses on members' pages.
+    Members,
+}
+
+/// What a username of Data Center is at the identity provider.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ScimMatch {
+    /// The login there.
+    UserName,
+    /// The provider's own key.
+    ExternalId,
+}
+
+/// How the SCIM directory is asked.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ScimRead {
+    /// One call a name.
+    Each,
+    /// The whole directory at once, and again when it is too old.
+    All,
 }
 
 /// A kind of name a member can be shown under.
@@ -281,6 +377,21 @@ impl Settings {
         for (key, secret, file) in [
             ("cloud.api_token", &mut self.cloud.api_token, &self.cloud.api_token_file),
             ("admin.token", &mut self.admin.token, &self.admin.token_file),
+            (
+                "cloud.admin.api_key",
+                &mut self.cloud.admin.api_key,
+                &self.cloud.admin.api_key_file,
+            ),
+            (
+                "cloud.scim.api_key",
+                &mut self.cloud.scim.api_key,
+                &self.cloud.scim.api_key_file,
+            ),
+            (
+                "cloud.jira.api_token",
+                &mut self.cloud.jira.api_token,
+                &self.cloud.jira.api_token_file,
+            ),
         ] {
             let Some(path) = file else { continue };
             if !secret.expose_secret().is_empty() {
@@ -351,13 +462,26 @@ fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Er
     deserializer.deserialize_any(Either)
 }
 
-fn name_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NameKind>, D::Error> {
+/// A list of words that each name a variant of `T`.
+fn words<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     list(deserializer)?
-        .iter()
+        .into_iter()
         .map(|text| {
-            NameKind::deserialize(de::value::StrDeserializer::<de::value::Error>::new(text)).map_err(de::Error::custom)
+            T::deserialize(de::value::StringDeserializer::<de::value::Error>::new(text)).map_err(de::Error::custom)
         })
         .collect()
+}
+
+fn name_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NameKind>, D::Error> {
+    words(deserializer)
+}
+
+fn link_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Link>, D::Error> {
+    words(deserializer)
+}
+
+fn attribute_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ScimMatch>, D::Error> {
+    words(deserializer)
 }
 
 #[cfg(test)]

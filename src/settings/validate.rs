@@ -125,6 +125,42 @@ impl Settings {
         check(cloud.try_timeout_ms > 0, "cloud.try_timeout_ms must be at least 1");
         check(cloud.max_answer_bytes > 0, "cloud.max_answer_bytes must be at least 1");
 
+        let identity = &self.identity;
+        let mut links = std::collections::HashSet::new();
+        check(
+            !identity.sources.is_empty() && identity.sources.iter().all(|link| links.insert(*link)),
+            "identity.sources must name at least one source, and each once",
+        );
+        check(
+            (1..=3650).contains(&identity.learned_max_age_days),
+            "identity.learned_max_age_days must be between 1 and 3650",
+        );
+        check(
+            identity.batch_window_ms <= 1000,
+            "identity.batch_window_ms must be at most 1000",
+        );
+        for (key, id, secret, address) in [
+            ("cloud.admin", &cloud.admin.org_id, &cloud.admin.api_key, &cloud.admin.base_url),
+            ("cloud.scim", &cloud.scim.directory_id, &cloud.scim.api_key, &cloud.scim.base_url),
+        ] {
+            check(
+                id.is_empty() == secret.expose_secret().is_empty(),
+                &format!("{key}: the id and the api_key (or api_key_file) go together"),
+            );
+            if let Err(text) = address_of(&format!("{key}.base_url"), address) {
+                check(false, &text);
+            }
+        }
+        check(
+            cloud.jira.email.is_empty() == cloud.jira.api_token.expose_secret().is_empty(),
+            "cloud.jira: email and api_token (or api_token_file) go together",
+        );
+        check(!cloud.jira.email.contains(':'), "cloud.jira.email must not contain a colon");
+        check(
+            !cloud.scim.match_by.is_empty(),
+            "cloud.scim.match_by must name user_name, external_id, or both",
+        );
+
         // Thirty days: beyond what anybody means, and far below what clocks and caches can add to the present.
         const LONGEST_S: u64 = 30 * 86_400;
         for (key, value) in self.durations() {
@@ -148,7 +184,7 @@ impl Settings {
 
 impl Settings {
     /// Every setting that is a time.
-    fn durations(&self) -> [(&'static str, u64); 18] {
+    fn durations(&self) -> [(&'static str, u64); 20] {
         let (inbound, extender, cache, cloud) = (&self.inbound, &self.extender, &self.cache, &self.cloud);
         [
             ("shutdown_s", self.shutdown_s),
@@ -166,6 +202,8 @@ impl Settings {
             ("cache.accounts_ttl_s", cache.accounts_ttl_s),
             ("cache.negative_ttl_s", cache.negative_ttl_s),
             ("cache.read_lag_s", cache.read_lag_s),
+            ("identity.map_reload_s", self.identity.map_reload_s),
+            ("cloud.scim.refresh_s", cloud.scim.refresh_s),
             ("cloud.connect_timeout_ms", cloud.connect_timeout_ms),
             ("cloud.try_timeout_ms", cloud.try_timeout_ms),
             ("cloud.backoff_cap_ms", cloud.backoff_cap_ms),
@@ -184,21 +222,27 @@ impl Cloud {
         if text.is_empty() {
             return Err("cloud.base_url is missing: https://your-site.atlassian.net".to_owned());
         }
-        let url = url::Url::parse(text).map_err(|e| format!("cloud.base_url {text:?}: {e}"))?;
-        let loopback = match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
-            return Err(format!(
-                "cloud.base_url {text:?}: must be https (plain http only towards loopback)"
-            ));
-        }
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-            return Err("cloud.base_url must be a plain address, without credentials or query".to_owned());
-        }
+        address_of("cloud.base_url", text)?;
         Ok(text.to_owned())
     }
+}
+
+/// Whether the setting `key` holds an address that a secret may be sent to.
+fn address_of(key: &str, text: &str) -> Result<(), String> {
+    let url = url::Url::parse(text).map_err(|e| format!("{key} {text:?}: {e}"))?;
+    let loopback = match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+        return Err(format!(
+            "{key} {text:?}: must be https (plain http only towards loopback)"
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("{key} must be a plain address, without credentials or query"));
+    }
+    Ok(())
 }
