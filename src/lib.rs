@@ -13,6 +13,7 @@
 //! * [`directory`]: DOMAIN. Six operations on groups and members; names to accounts and back.
 //! * [`cloud`]: OUTBOUND. One method a call; retries, waits and limits.
 //! * [`audit`], [`metrics`]: written beside the stream, never read by a request.
+//! * [`store`]: what outlives a restart: learned identities; and the lock on the state directory.
 //! * [`settings`], [`server`], [`admin`], [`cli`]: how all of it is set, run, watched and started. [`browser`] keeps
 //!   web pages out.
 //! * [`simulator`]: a Confluence Cloud small enough for a test, reached over HTTP alone.
@@ -49,3 +50,4 @@ pub mod model;
 pub mod server;
 pub mod settings;
 pub mod simulator;
+pub mod store;

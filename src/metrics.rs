@@ -72,6 +72,12 @@ pub struct Metrics {
     pub audit_failures: Counter,
     /// Accounts in the identity map.
     pub map_accounts: Gauge,
+    /// Learned identities written to the store.
+    pub store_learned: Counter,
+    /// Learned identities dropped: no room in the queue, or the store could not be written.
+    pub store_dropped: Counter,
+    /// Readings and writings of the store that failed.
+    pub store_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -133,6 +139,21 @@ impl Metrics {
             Counter::default()
         );
         let map_accounts = register!("map_accounts", "Accounts in the identity map", Gauge::default());
+        let store_learned = register!(
+            "store_learned",
+            "Learned identities written to the store",
+            Counter::default()
+        );
+        let store_dropped = register!(
+            "store_dropped",
+            "Learned identities dropped for want of room or because the store could not be written",
+            Counter::default()
+        );
+        let store_failures = register!(
+            "store_failures",
+            "Readings and writings of the store that failed",
+            Counter::default()
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -147,6 +168,9 @@ impl Metrics {
             operations,
             audit_failures,
             map_accounts,
+            store_learned,
+            store_dropped,
+            store_failures,
         }
     }
 

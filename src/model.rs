@@ -22,6 +22,13 @@ impl NameKey {
         Self(name.nfc().collect::<String>().to_lowercase().into_boxed_str())
     }
 
+    /// The key whose text this is, as [`Self::as_str`] gave it. Making a key of a key's text may change it once more:
+    /// lower-case letters compose where their capitals do not (`J̌`).
+    #[must_use]
+    pub fn stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The key's text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -5,15 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who may use whom.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("metrics", &[]),
     ("settings", &[]),
     ("browser", &[]),
     ("simulator", &[]),
     ("audit", &["metrics", "model"]),
+    ("store", &["metrics", "model"]),
     ("cloud", &["metrics", "model", "settings"]),
-    ("directory", &["audit", "cloud", "metrics", "model", "settings"]),
+    (
+        "directory",
+        &["audit", "cloud", "metrics", "model", "settings", "store"],
+    ),
     ("extender", &["browser", "directory", "metrics", "model", "settings"]),
     ("admin", &["browser", "cloud", "directory", "metrics"]),
     (
@@ -26,6 +30,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "extender",
             "metrics",
             "settings",
+            "store",
         ],
     ),
     (
@@ -38,6 +43,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "server",
             "settings",
             "simulator",
+            "store",
         ],
     ),
     ("lib", &[]),

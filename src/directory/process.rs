@@ -15,6 +15,7 @@ use crate::audit::Audit;
 use crate::metrics::Metrics;
 use crate::model::{AccountId, GroupId, NameKey};
 use crate::settings::{Settings, seconds};
+use crate::store::Store;
 
 /// What all directories of one process share.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Process {
     pub(super) members: Claims<(GroupId, AccountId)>,
     pub(super) groups: Claims<NameKey>,
     pub(super) audit: Audit,
+    pub(super) store: Store,
     pub(super) metrics: Metrics,
     pub(super) operations: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -35,7 +37,7 @@ pub struct Process {
 impl Process {
     /// Nothing read, nothing running.
     #[must_use]
-    pub fn new(map: Arc<Map>, audit: Audit, metrics: Metrics, settings: Arc<Settings>) -> Self {
+    pub fn new(map: Arc<Map>, audit: Audit, store: Store, metrics: Metrics, settings: Arc<Settings>) -> Self {
         let cache = &settings.cache;
         let life = seconds(cache.members_ttl_s.max(cache.groups_ttl_s));
         metrics.map_accounts.set(i64::try_from(map.len()).unwrap_or(i64::MAX));
@@ -49,6 +51,7 @@ impl Process {
             max_in_flight: settings.cloud.max_in_flight,
             map,
             audit,
+            store,
             metrics,
             settings,
         }
@@ -69,6 +72,10 @@ impl Process {
             }
         };
         self.audit.flush().await;
+        if let Err(error) = self.store.flush().await {
+            // Lost answers cost a question each, no more.
+            tracing::warn!(%error, "not everything that was learned is kept");
+        }
         cut_short
     }
 

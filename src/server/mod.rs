@@ -21,6 +21,7 @@ use crate::extender::Extender;
 use crate::extender::auth::{Accounts, Door, Passthrough};
 use crate::metrics::Metrics;
 use crate::settings::{Faults, Mode, Settings, seconds};
+use crate::store::{StateLock, Store};
 
 /// How long answers may take to be written once the operations behind them were cut short.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -32,6 +33,8 @@ pub struct Server {
     extender: Arc<Extender>,
     admin: Arc<Admin>,
     tls: Option<TlsAcceptor>,
+    /// Held until the last answer is given.
+    _lock: StateLock,
 }
 
 /// How a server is told to stop: once to finish what runs, twice to cut it short.
@@ -171,7 +174,8 @@ pub fn cloud(settings: &Settings, metrics: &Metrics) -> Result<(Arc<Client>, Cre
 }
 
 impl Server {
-    /// Puts the parts together: validates the settings, reads the files they name, opens the audit. Calls nobody.
+    /// Puts the parts together: validates the settings, reads the files they name, takes the state directory, opens
+    /// audit and store. Calls nobody.
     ///
     /// # Errors
     /// Everything that is at fault, as far as it can be told at once.
@@ -193,7 +197,9 @@ impl Server {
         let settings = Arc::new(settings);
         let metrics = Metrics::new();
         let tls = tls(&settings).map_err(one)?;
+        let lock = StateLock::take(&settings.state_dir).map_err(|e| one(e.to_string()))?;
         let audit = audit(&settings, metrics.clone()).map_err(one)?;
+        let store = Store::open(&settings.state_dir, metrics.clone()).map_err(|e| one(e.to_string()))?;
         let (client, credential) = cloud(&settings, &metrics)?;
         if map.ambiguous() > 0 {
             tracing::warn!(
@@ -204,6 +210,7 @@ impl Server {
         let process = Arc::new(Process::new(
             Arc::new(map),
             audit,
+            store,
             metrics.clone(),
             Arc::clone(&settings),
         ));
@@ -229,6 +236,7 @@ impl Server {
             extender: Arc::new(extender),
             admin: Arc::new(admin),
             tls,
+            _lock: lock,
         })
     }
 

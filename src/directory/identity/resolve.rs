@@ -1,0 +1,394 @@
+//! The way in: what a name means.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::batch::Wanted;
+use super::claims::{Claim, Claims, Verdict, judge, now};
+use super::live::is_address;
+use super::{Identity, Known, Map, Meaning};
+use crate::cloud::{Confluence, Error};
+use crate::directory::plan::Change;
+use crate::directory::{self};
+use crate::model::{AccountId, Context, NameKey, Skip, Source, Standing};
+use crate::settings::Link;
+
+/// What became of one name, and why.
+#[derive(Clone, Debug)]
+pub struct Resolution {
+    /// The account, and whether there is still somebody behind it; or why there is none.
+    pub meaning: Result<(AccountId, Standing), Skip>,
+    /// Who said what: for an ambiguous name, the candidates.
+    pub claims: Vec<Claim>,
+    /// A source could not be asked, and no other knew the name: nothing can be said of it.
+    pub failed: Option<Error>,
+}
+
+/// One name on its way through the chain.
+struct Case<'a> {
+    text: &'a str,
+    /// What is compared: the name, and the address that the map has for it.
+    keys: Vec<NameKey>,
+    /// The map alone has decided.
+    decided: Option<Skip>,
+    /// The map's word for a name that turns out to have no account.
+    otherwise: Skip,
+    /// What the map, and a known account of this id, say.
+    fixed: Vec<Claim>,
+    /// What was learned of each key, while it is believed.
+    learned: Vec<Claim>,
+    /// The same where it is too old to be believed: whom to ask first.
+    faded: Vec<Claim>,
+    failed: Option<Error>,
+}
+
+impl Case<'_> {
+    fn verdict(&self) -> Verdict {
+        judge(self.fixed.iter().chain(&self.learned))
+    }
+
+    /// Whether it is worth asking on.
+    fn is_open(&self) -> bool {
+        self.decided.is_none() && !matches!(self.verdict(), Verdict::One(..)) && !self.is_settled_dispute()
+    }
+
+    /// The map, or the name's own id, is one side of a dispute: no call can settle that.
+    fn is_settled_dispute(&self) -> bool {
+        match judge(&self.fixed) {
+            Verdict::Ambiguous => true,
+            Verdict::One(..) => self.verdict() == Verdict::Ambiguous && self.learned.is_empty(),
+            Verdict::Open => false,
+        }
+    }
+
+    /// Whether `source` is to be asked: nobody knows the name, or the source is one of those that disagree.
+    fn concerns(&self, source: Source) -> bool {
+        self.is_open()
+            && match self.verdict() {
+                Verdict::Ambiguous => self.learned.iter().any(|claim| claim.source == source),
+                _ => true,
+            }
+    }
+
+    fn replace(&mut self, source: Source, new: impl IntoIterator<Item = Claim>) {
+        self.learned.retain(|claim| claim.source != source);
+        self.faded.retain(|claim| claim.source != source);
+        self.learned.extend(new);
+    }
+
+    fn concluded(self) -> Resolution {
+        let verdict = self.verdict();
+        let meaning = match (self.decided, &verdict) {
+            (Some(reason), _) => Err(reason),
+            (None, Verdict::One(account, standing)) => Ok((account.clone(), *standing)),
+            (None, Verdict::Ambiguous) => Err(Skip::Ambiguous),
+            (None, Verdict::Open) => Err(self.otherwise),
+        };
+        let nobody = meaning == Err(Skip::Unknown);
+        Resolution {
+            meaning,
+            claims: self.fixed.into_iter().chain(self.learned).collect(),
+            failed: self.failed.filter(|_| nobody),
+        }
+    }
+}
+
+impl Identity {
+    /// What each name means, in order, for a change.
+    ///
+    /// Calls: none for what the map or an earlier answer explains; else ⌈names ÷ 100⌉ to the Admin API, ⌈names ÷ 100⌉
+    /// to confirm account ids, one a name to SCIM and Jira, where each of these has a credential; names of concurrent
+    /// calls share them.
+    ///
+    /// # Errors
+    /// A source could not be asked about a name that no other knows: that is not "unknown".
+    pub async fn resolve(
+        &self,
+        names: &[String],
+        change: Change,
+        cloud: &Confluence,
+        context: &Context,
+    ) -> Result<Vec<Result<AccountId, Skip>>, directory::Error> {
+        let resolutions = self.look_up(names, cloud, context).await?;
+        let mut answers = Vec::with_capacity(names.len());
+        for resolution in resolutions {
+            if let Some(error) = resolution.failed {
+                return Err(error.into());
+            }
+            let answer = match resolution.meaning {
+                // Whoever is switched off, or a program, is not put into groups by name; but where one is in a group it
+                // is shown there, and can be taken out.
+                Ok((account, standing)) if change == Change::Add => match self.standing(&account, standing).await {
+                    Some(objection) => Err(objection),
+                    None => Ok(account),
+                },
+                Ok((account, _)) => Ok(account),
+                Err(reason) => Err(reason),
+            };
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+
+    async fn standing(&self, account: &AccountId, standing: Standing) -> Option<Skip> {
+        let is_app = || async {
+            matches!(self.known.get(account).await, Some(Known::Account(profile)) if profile.is_app)
+        };
+        match standing.objection() {
+            None if is_app().await => Standing::App.objection(),
+            objection => objection,
+        }
+    }
+
+    /// What each name means, in order, with everything that was said of it.
+    ///
+    /// # Errors
+    /// The store cannot be read. A source that cannot be asked is told name by name.
+    pub async fn look_up(
+        &self,
+        names: &[String],
+        cloud: &Confluence,
+        context: &Context,
+    ) -> Result<Vec<Resolution>, directory::Error> {
+        self.heed_map();
+        let map = self.map.now();
+        let mut places: HashMap<&str, usize> = HashMap::with_capacity(names.len());
+        let mut cases: Vec<Case<'_>> = Vec::with_capacity(names.len());
+        let mut order = Vec::with_capacity(names.len());
+        for name in names {
+            let place = match places.get(name.as_str()) {
+                Some(place) => *place,
+                None => {
+                    cases.push(self.begin(name, &map).await);
+                    places.insert(name, cases.len() - 1);
+                    cases.len() - 1
+                }
+            };
+            order.push(place);
+        }
+        self.recall(&mut cases).await?;
+        for link in &self.chain {
+            match link {
+                Link::Map | Link::Learned => {}
+                Link::AccountId => self.confirm(&mut cases, cloud, context).await,
+                Link::Members => self.show_again(&mut cases, cloud, context).await,
+                Link::Admin => self.ask(*link, Source::Admin, &mut cases, context).await,
+                Link::Scim => self.ask(*link, Source::Scim, &mut cases, context).await,
+                Link::Jira => self.ask(*link, Source::Jira, &mut cases, context).await,
+            }
+        }
+        let concluded: Vec<Resolution> = cases.into_iter().map(Case::concluded).collect();
+        Ok(order.into_iter().filter_map(|place| concluded.get(place).cloned()).collect())
+    }
+
+    /// What the map, and an account already known, make of a name.
+    async fn begin<'a>(&self, text: &'a str, map: &Map) -> Case<'a> {
+        let mut case = Case {
+            text,
+            keys: vec![NameKey::of(text)],
+            decided: None,
+            otherwise: Skip::Unknown,
+            fixed: Vec::new(),
+            learned: Vec::new(),
+            faded: Vec::new(),
+            failed: None,
+        };
+        if text.trim().is_empty() {
+            case.decided = Some(Skip::Blank);
+            return case;
+        }
+        let said = |account: AccountId, source, standing| Claim {
+            account,
+            source,
+            standing,
+            learned_at: now(),
+        };
+        if self.chain.contains(&Link::Map) {
+            match map.by_name(text) {
+                Some(Meaning::Ambiguous) => {
+                    case.decided = Some(Skip::Ambiguous);
+                    let candidates = map.candidates(text).into_iter();
+                    case.fixed.extend(candidates.filter_map(|candidate| {
+                        Some(said(candidate.account_id()?, Source::Map, candidate.standing))
+                    }));
+                }
+                Some(Meaning::One(entry)) => {
+                    case.fixed.push(said(entry.account_id(), Source::Map, entry.standing()));
+                }
+                Some(Meaning::Email(address)) => {
+                    let key = NameKey::of(address);
+                    if !case.keys.contains(&key) {
+                        case.keys.push(key);
+                    }
+                }
+                Some(Meaning::Tombstoned) => case.otherwise = Skip::Tombstoned,
+                Some(Meaning::Deactivated) => case.otherwise = Skip::Deactivated,
+                Some(Meaning::NoAccount) | None => {}
+            }
+        }
+        if AccountId::is_possible(text) {
+            let id = AccountId::new(text);
+            if let Some(entry) = map.by_account(text) {
+                case.fixed.push(said(id, Source::Map, entry.standing()));
+            } else if self.chain.contains(&Link::AccountId)
+                && let Some(Known::Account(profile)) = self.known.get(&id).await
+            {
+                case.fixed.push(said(id, Source::AccountId, profile.standing));
+            }
+        }
+        case
+    }
+
+    /// Adds what was learned before.
+    async fn recall(&self, cases: &mut [Case<'_>]) -> Result<(), directory::Error> {
+        let keys: Vec<NameKey> = cases.iter().flat_map(|case| case.keys.iter().cloned()).collect();
+        let heard = self.heard.get(&keys).await.map_err(|error| directory::Error::Unavailable {
+            retry_after: Duration::from_secs(30),
+            cause: format!("what was learned of names cannot be read: {error}"),
+        })?;
+        let now = now();
+        let mut heard = heard.into_iter();
+        for case in cases {
+            for claims in heard.by_ref().take(case.keys.len()) {
+                for claim in claims.iter() {
+                    let into = if self.ages.believes(claim, now) {
+                        &mut case.learned
+                    } else {
+                        &mut case.faded
+                    };
+                    into.push(claim.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks one source about the names that it may settle.
+    async fn ask(&self, link: Link, source: Source, cases: &mut [Case<'_>], context: &Context) {
+        if !self.live.has(link) {
+            return;
+        }
+        let fits = |key: &NameKey| match link {
+            Link::Scim => !key.as_str().contains(char::is_control),
+            _ => is_address(key.as_str()),
+        };
+        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut places: Vec<usize> = Vec::new();
+        for (place, case) in cases.iter().enumerate().filter(|(_, case)| case.concerns(source)) {
+            for key in case.keys.iter().filter(|key| fits(key)) {
+                let is_name = case.keys.first() == Some(key);
+                let text = if is_name { case.text } else { key.as_str() };
+                wanted.push(Wanted {
+                    key: key.clone(),
+                    text: Arc::from(text),
+                });
+                places.push(place);
+            }
+        }
+        let answers = self.live.ask(link, &wanted, context).await;
+        let mut told: HashMap<usize, Result<Vec<Claim>, Error>> = HashMap::new();
+        for (place, answer) in places.into_iter().zip(answers) {
+            let told = told.entry(place).or_insert_with(|| Ok(Vec::new()));
+            match (told.as_mut(), answer) {
+                (Ok(claims), Ok(new)) => claims.extend(new.iter().cloned()),
+                (Ok(_), Err(error)) => *told = Err(error),
+                (Err(_), _) => {}
+            }
+        }
+        for (place, told) in told {
+            let Some(case) = cases.get_mut(place) else { continue };
+            match told {
+                Ok(claims) => case.replace(source, claims),
+                Err(error) => _ = case.failed.get_or_insert(error),
+            }
+        }
+    }
+
+    /// Confirms names that have the shape of an account id and that nobody else knows.
+    async fn confirm(&self, cases: &mut [Case<'_>], cloud: &Confluence, context: &Context) {
+        let shaped = |case: &Case<'_>| {
+            case.is_open() && case.verdict() == Verdict::Open && AccountId::has_known_shape(case.text)
+        };
+        let ids: Vec<AccountId> = cases
+            .iter()
+            .filter(|case| shaped(case))
+            .map(|case| AccountId::new(case.text))
+            .collect();
+        if ids.is_empty() {
+            return;
+        }
+        let profiles = self.profiles(&ids, cloud, context).await;
+        for case in cases.iter_mut().filter(|case| shaped(case)) {
+            match &profiles {
+                Ok(profiles) => {
+                    if let Some(profile) = profiles.get(&AccountId::new(case.text)) {
+                        case.fixed.push(Claim {
+                            account: profile.account.clone(),
+                            source: Source::AccountId,
+                            standing: profile.standing,
+                            learned_at: now(),
+                        });
+                    }
+                }
+                Err(error) => _ = case.failed.get_or_insert_with(|| error.clone()),
+            }
+        }
+    }
+
+    /// Looks again at profiles that showed an address long ago, or that show it as others do: do they still?
+    async fn show_again(&self, cases: &mut [Case<'_>], cloud: &Confluence, context: &Context) {
+        let of_pages = |case: &Case<'_>| -> Vec<AccountId> {
+            if !case.is_open() {
+                return Vec::new();
+            }
+            let claims = match case.verdict() {
+                Verdict::Ambiguous => &case.learned,
+                _ => &case.faded,
+            };
+            let shown = claims.iter().filter(|claim| claim.source == Source::Members);
+            shown.map(|claim| claim.account.clone()).collect()
+        };
+        let mut ids: Vec<AccountId> = cases.iter().flat_map(of_pages).collect();
+        if ids.is_empty() {
+            return;
+        }
+        ids.sort();
+        ids.dedup();
+        let profiles = self.profiles_now(&ids, cloud, context).await;
+        for case in cases {
+            if of_pages(case).is_empty() {
+                continue;
+            }
+            match &profiles {
+                Ok(profiles) => {
+                    let accounts = of_pages(case);
+                    for key in case.keys.clone() {
+                        let shows = |id: &&AccountId| {
+                            profiles.get(*id).is_some_and(|profile| NameKey::of(&profile.email) == key)
+                        };
+                        let claims: Vec<Claim> = accounts
+                            .iter()
+                            .filter(shows)
+                            .map(|id| Claim {
+                                account: id.clone(),
+                                source: Source::Members,
+                                standing: Standing::Active,
+                                learned_at: now(),
+                            })
+                            .collect();
+                        self.heard.replace(&key, Source::Members, &claims);
+                        case.replace(Source::Members, claims);
+                    }
+                }
+                Err(error) => _ = case.failed.get_or_insert_with(|| error.clone()),
+            }
+        }
+    }
+}
+
+/// The claims a name's own row may show; kept for tests of the chain.
+#[cfg(test)]
+fn claims_of(claims: &Claims) -> Vec<&str> {
+    claims.iter().map(|claim| claim.account.as_str()).collect()
+}

@@ -1,0 +1,238 @@
+//! What outlives a restart: the identities that were learned, in `identities.sqlite3` in the state directory.
+//!
+//! One thread owns the connection and takes everything in the order in which it was handed over, questions included:
+//! so every look-up sees what this process learned before it, and nobody else needs a lock. Writing is beside the
+//! stream: [`Store::learn`] and [`Store::replace`] return at once, and what finds no room is dropped and counted, for a
+//! learned answer that is lost only costs a question.
+//!
+//! The file is in WAL mode with `synchronous=NORMAL`: what was committed survives the end of the process, `kill -9`
+//! included. A power cut may lose the last seconds; it never spoils the file.
+
+mod doubt;
+mod file;
+mod lock;
+mod read_only;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use lock::StateLock;
+pub use read_only::ReadOnly;
+
+use crate::metrics::Metrics;
+use crate::model::{AccountId, NameKey, Source, Standing};
+use doubt::Doubts;
+use writer::{Message, Reply, Writer};
+
+/// The file's name in the state directory.
+pub const FILE: &str = "identities.sqlite3";
+
+/// Rows waiting to be written from which on more are dropped: some ten megabytes, half a second of writing.
+const MAX_QUEUED: usize = 50_000;
+
+/// Messages waiting for the thread.
+const MAX_MESSAGES: usize = 4096;
+
+/// One learned identity: this source said at that time that this name means this account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// The name.
+    pub name: NameKey,
+    /// The account it means.
+    pub account: AccountId,
+    /// Who said so.
+    pub source: Source,
+    /// Whether there is somebody behind the account.
+    pub standing: Standing,
+    /// When it was said, in epoch milliseconds.
+    pub learned_at: i64,
+}
+
+/// Why there is no store, or no answer from it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state directory or a file in it cannot be made, opened or locked.
+    #[error("state_dir: {}: {cause}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Another process has the state directory.
+    #[error(
+        "state_dir {} is used by another extender-facade ({}); give each its own",
+        dir.display(),
+        pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}"))
+    )]
+    InUse {
+        /// The state directory.
+        dir: PathBuf,
+        /// Who has it.
+        pid: Option<u32>,
+    },
+    /// No store has been made yet.
+    #[error("{} is not there: nothing has been learned yet", path.display())]
+    Absent {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// Somebody else's file.
+    #[error(
+        "{} is not a file of extender-facade and was left untouched: move it away, or set another state_dir",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of a later version.
+    #[error(
+        "{} was written by a newer extender-facade (format {found}, this one knows {}) and was left untouched: run that \
+         version, or move the file away and let the identities be learned again",
+        path.display(),
+        file::FORMAT
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+    },
+    /// A file of ours that cannot be trusted.
+    #[error(
+        "{} is damaged ({what}): restore it from a backup, or move it away with the files beside it that begin with its \
+         name, and let the identities be learned again",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// SQLite cannot open the file.
+    #[error("{} cannot be opened: {cause}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: rusqlite::Error,
+    },
+    /// It cannot be read or written now.
+    #[error("learned identities cannot be read or written: {0}")]
+    Failed(String),
+}
+
+/// A handle on the store's thread; clones share it. The thread ends, and closes the file, with the last of them.
+#[derive(Clone, Debug)]
+pub struct Store {
+    sender: mpsc::Sender<Message>,
+    queued: Arc<AtomicUsize>,
+    /// Numbers the replacements, so that a later one can settle the doubt an earlier one left.
+    replacements: Arc<AtomicU64>,
+    doubts: Doubts,
+    metrics: Metrics,
+}
+
+impl Store {
+    /// Opens the store below `state_dir`; both are made if they are not there.
+    ///
+    /// # Errors
+    /// The file is somebody else's, damaged, or of a newer version (it stays as it is), or cannot be opened.
+    pub fn open(state_dir: &Path, metrics: Metrics) -> Result<Self, Error> {
+        lock::make_private_dir(state_dir)?;
+        let path = state_dir.join(FILE);
+        let connection = file::open(&path)?;
+        let (sender, receiver) = mpsc::channel(MAX_MESSAGES);
+        let store = Self {
+            sender,
+            queued: Arc::default(),
+            replacements: Arc::default(),
+            doubts: Doubts::default(),
+            metrics: metrics.clone(),
+        };
+        let writer = Writer::new(connection, Arc::clone(&store.queued), store.doubts.clone(), metrics);
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer.run(receiver))
+            .map_err(|cause| Error::Io { path, cause })?;
+        Ok(store)
+    }
+
+    /// Keeps `batch`; of two answers of one source about one name and account the newer one. Returns at once; where
+    /// there is no room, the batch is dropped and counted.
+    pub fn learn(&self, batch: Vec<Learned>) {
+        let rows = batch.len();
+        if rows > 0 && !self.queue(rows, Message::Learn(batch)) {
+            self.metrics.store_dropped.inc_by(rows as u64);
+        }
+    }
+
+    /// From now on `source` claims for `name` exactly `with`, which may be nothing; claims of other names or sources in
+    /// it are left out. Returns at once. Where there is no room, what the source claimed before is not told any more
+    /// until a later replacement found room.
+    pub fn replace(&self, name: NameKey, source: Source, with: Vec<Learned>) {
+        let rows = with.len().max(1);
+        let number = self.replacements.fetch_add(1, Ordering::Relaxed);
+        let message = Message::Replace {
+            name: name.clone(),
+            source,
+            with,
+            number,
+        };
+        if !self.queue(rows, message) {
+            self.metrics.store_dropped.inc_by(rows as u64);
+            self.doubts.add(name, source, number);
+        }
+    }
+
+    /// Whether `message` with `rows` rows found room in the queue.
+    fn queue(&self, rows: usize, message: Message) -> bool {
+        // A batch of any size is taken while there is room at all: one that never fitted would never be learned.
+        let room = self.queued.fetch_add(rows, Ordering::Relaxed) < MAX_QUEUED;
+        let taken = room && self.sender.try_send(message).is_ok();
+        if !taken {
+            self.queued.fetch_sub(rows, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// For each of `names`, in their order, what all sources claim.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn look_up(&self, names: &[NameKey]) -> Result<Vec<Vec<Learned>>, Error> {
+        let names = names.to_vec();
+        self.ask(|reply| Message::LookUp(names, reply)).await
+    }
+
+    /// For each of `accounts`, in their order, every name that any source claims to mean it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn by_accounts(&self, accounts: &[AccountId]) -> Result<Vec<Vec<Learned>>, Error> {
+        let accounts = accounts.to_vec();
+        self.ask(|reply| Message::ByAccounts(accounts, reply)).await
+    }
+
+    /// Waits until everything queued is in the file.
+    ///
+    /// # Errors
+    /// Something that was queued since the last time could not be written, and is lost.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.ask(Message::Flush).await
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Message) -> Result<T, Error> {
+        let gone = || Error::Failed("the store's thread is gone".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(question(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
