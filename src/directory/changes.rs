@@ -97,7 +97,7 @@ impl Directory {
             change == Change::Remove && process.settings.identity.merged_removal == MergedRemoval::Refuse;
         let map = self.identity.map();
         let items = plan::members(names, meanings, |account| {
-            refuse_merged && map.by_account(account).is_some_and(identity::Entry::is_merged)
+            refuse_merged && map.by_account(account.as_str()).is_some_and(identity::Entry::is_merged)
         });
         for item in items.iter().filter(|item| item.step == Err(Skip::MergedAccount)) {
             tracing::warn!(request = %context.request, group = %name, name = %item.name, "not removed: several usernames were merged into this account (identity.merged_removal)");

@@ -172,27 +172,32 @@ impl Directory {
     fn show(&self, account: &AccountId, profile: Option<&cloud::Profile>) -> Member {
         let extender = &self.process.settings.extender;
         let map = self.identity.map();
-        let entry = map.by_account(account);
+        let entry = map.by_account(account.as_str());
         let filled = |text: &Arc<str>| (!text.is_empty()).then(|| Arc::clone(text));
         let order: &[NameKind] = &extender.name_order;
         let map_email = entry
-            .and_then(|entry| entry.email.clone())
-            .filter(|_| extender.show_map_email);
+            .and_then(identity::Entry::email)
+            .filter(|_| extender.show_map_email)
+            .map(Arc::from);
         Member {
-            name: map.shown_name(account, order, extender.show_map_email),
+            name: map
+                .shown_name(account, order, extender.show_map_email)
+                .unwrap_or_else(|| account.as_str())
+                .into(),
             full_name: profile
                 .and_then(|profile| filled(&profile.display_name))
-                .or_else(|| entry.and_then(|entry| entry.full_name.clone()))
+                .or_else(|| entry.and_then(identity::Entry::full_name).map(Arc::from))
                 .unwrap_or_default(),
             key: entry
-                .and_then(|entry| entry.key.clone())
-                .unwrap_or_else(|| Arc::from(account.as_str())),
+                .and_then(identity::Entry::key)
+                .unwrap_or_else(|| account.as_str())
+                .into(),
             email: profile
                 .and_then(|profile| filled(&profile.email))
                 .or(map_email)
                 .unwrap_or_default(),
-            created: entry.and_then(|entry| entry.created),
-            updated: entry.and_then(|entry| entry.updated),
+            created: entry.and_then(identity::Entry::created),
+            updated: entry.and_then(identity::Entry::updated),
         }
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
 use crate::cloud::{Client, Confluence, Credential, Owner};
-use crate::directory::identity::{self, Map};
+use crate::directory::identity::Map;
 use crate::directory::{Directory, Process, Visitors};
 use crate::extender::Extender;
 use crate::extender::auth::{Accounts, Door, Passthrough};
@@ -101,7 +101,7 @@ async fn next_signal() {
 /// All faults of the file.
 pub fn load_map(settings: &Settings) -> Result<Map, Faults> {
     match &settings.identity.map_file {
-        Some(path) => identity::read(path).map(Map::new).map_err(|faults| Faults(faults.0)),
+        Some(path) => Map::read(path, settings.identity.primary_username).map_err(|faults| Faults(faults.0)),
         None => Ok(Map::default()),
     }
 }

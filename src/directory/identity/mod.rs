@@ -4,8 +4,11 @@
 //! It means exactly one account, or there is a reason why it means none; never a guess. Further sources join the
 //! chain in [`Identity::resolve`].
 
+mod build;
 mod file;
+mod index;
 mod map;
+mod rows;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,13 +17,13 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use moka::future::Cache;
 
-pub use file::{Faults, parse, read};
-pub use map::{Entry, Map, Meaning, Row};
+pub use file::Faults;
+pub use map::{Claim, Column, Entry, Map, Meaning, Unlinked};
 
 use super::plan::Change;
 use crate::cloud::{BULK, Confluence, Error, Operation, Patience, Profile};
 use crate::metrics::Metrics;
-use crate::model::{AccountId, Context, NameKey, Skip};
+use crate::model::{AccountId, Context, Skip};
 use crate::settings;
 
 /// What is known of an account besides the map.
@@ -154,10 +157,13 @@ impl Identity {
         if name.trim().is_empty() {
             return Err(Skip::Blank);
         }
-        let by_name = match self.map.by_name(&NameKey::of(name)) {
+        let by_name = match self.map.by_name(name) {
             Some(Meaning::Ambiguous) => return Err(Skip::Ambiguous),
-            Some(Meaning::One(entry)) => Some(entry.account.clone()),
-            Some(Meaning::NoAccount) | None => None,
+            Some(Meaning::One(entry)) => Some(entry.account_id()),
+            Some(Meaning::Tombstoned) => return Err(Skip::Tombstoned),
+            Some(Meaning::Deactivated) => return Err(Skip::Deactivated),
+            Some(Meaning::App) => return Err(Skip::NotAPerson),
+            Some(Meaning::Email(_) | Meaning::NoAccount) | None => None,
         };
         let by_id = if AccountId::is_possible(name) {
             self.confirmed(&AccountId::new(name)).await
@@ -173,8 +179,8 @@ impl Identity {
 
     /// The id, if the map holds it or Cloud showed it.
     async fn confirmed(&self, id: &AccountId) -> Option<AccountId> {
-        if let Some(entry) = self.map.by_account(id) {
-            return Some(entry.account.clone());
+        if let Some(entry) = self.map.by_account(id.as_str()) {
+            return Some(entry.account_id());
         }
         match self.known.get(id).await {
             Some(Known::Account(profile)) => Some(profile.account.clone()),
