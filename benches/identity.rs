@@ -1,26 +1,35 @@
-//! What does it cost to turn a legacy name into an account, and an account into the name that is shown?
+//! What does it cost to turn a legacy name into an account, and an account into the name that is shown; and what does it
+//! cost to have a map of a million rows: time to load, and memory?
 //!
-//! Each figure stands beside its floor: a bare `HashMap<Box<str>, u32>` asked for the same names, in lower case
-//! already. Environment variables, to put in your own sizes and your own people:
+//! Each figure stands beside its floor, measured in the same run:
 //!
-//! * `FACADE_BENCH_ROWS`: rows of a generated map, default 100000.
+//! * loading: the same file read through the csv crate alone, into one record that is used again, with the same buffer;
+//! * a look-up: a bare `std::collections::HashMap<String, u32>` asked for the same names in lower case. "raw" is the
+//!   same names in mixed case, as scripts send them; the floor cannot answer those.
+//!
+//! Environment variables, to put in your own sizes and your own people:
+//!
+//! * `FACADE_BENCH_ROWS`: rows of a generated map, default 1000000.
 //! * `FACADE_BENCH_MAP`: a map file of yours instead (as `identity.map_file`).
 //! * `FACADE_BENCH_BATCH`: names of one call, default 1000.
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+//! * `FACADE_BENCH_ROUNDS`: how often each figure is taken, default 5; the best one counts.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use extender_facade::cloud::{Client, Confluence, Credential, Owner};
 use extender_facade::directory::Change;
-use extender_facade::directory::identity::{Identity, Map, Row, read};
+use extender_facade::directory::identity::{Entry, Identity, Map};
 use extender_facade::metrics::Metrics;
-use extender_facade::model::{AccountId, Caller, Context, NameKey, RequestId};
-use extender_facade::settings::{NameKind, Settings};
+use extender_facade::model::{AccountId, Caller, Context, RequestId};
+use extender_facade::settings::{NameKind, PrimaryRule, Settings};
+
+const ORDER: [NameKind; 3] = [NameKind::Username, NameKind::Email, NameKind::AccountId];
 
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().map_or(default, |text| {
@@ -28,111 +37,168 @@ fn number(name: &str, default: usize) -> usize {
     })
 }
 
-fn rows() -> Vec<Row> {
-    if let Ok(path) = std::env::var("FACADE_BENCH_MAP") {
-        return read(Path::new(&path)).unwrap_or_else(|faults| panic!("{faults}"));
+/// A map as a migration leaves it: every column filled, one account in fifty with a second username.
+fn generated(directory: &Path) -> PathBuf {
+    let rows = number("FACADE_BENCH_ROWS", 1_000_000);
+    let mut text = "username,key,email,old_email,account_id,full_name,status,primary,created,updated\n".to_owned();
+    for n in 0..rows {
+        let (alias, person) = if n % 50 == 49 { ("adm-", n - 1) } else { ("", n) };
+        // Spread as ids are, not counted.
+        let id = (person as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        writeln!(
+            text,
+            "{alias}User{person:07},2c9b8082{id:016x}{n:08x},First.Last{person}@Example.com,,5b10a284{id:016x},\
+             \"Last{person}, First\",,,2019-03-01 08:00:00,2022-06-07 12:38:40"
+        )
+        .unwrap();
     }
-    (0..number("FACADE_BENCH_ROWS", 100_000))
-        .map(|n| Row {
-            username: Some(format!("user{n:07}").into()),
-            key: Some(format!("2c9b80828{n:023x}").into()),
-            email: Some(format!("User{n:07}@example.com").into()),
-            account: Some(AccountId::new(&format!("5b10a2844c2016{n:010}"))),
-            full_name: Some(format!("User {n}").into()),
-            ..Row::default()
+    let path = directory.join("identities.csv");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// The best of several rounds.
+fn best(mut round: impl FnMut()) -> Duration {
+    (0..number("FACADE_BENCH_ROUNDS", 5))
+        .map(|_| {
+            let start = Instant::now();
+            round();
+            start.elapsed()
         })
-        .collect()
+        .min()
+        .unwrap()
+}
+
+/// Resident memory in bytes; nothing where there is no `/proc`.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+fn compare(what: &str, figure: Duration, floor: Duration, times: usize) {
+    let each = |duration: Duration| duration.as_nanos() as f64 / times as f64;
+    println!(
+        "{what:<34} {:>10.1} ns   floor {:>10.1} ns   ratio {:.2}",
+        each(figure),
+        each(floor),
+        figure.as_secs_f64() / floor.as_secs_f64()
+    );
+}
+
+fn load(path: &Path) -> Map {
+    let floor = best(|| {
+        let file = std::fs::File::open(path).unwrap();
+        let mut reader = csv::ReaderBuilder::new().buffer_capacity(1 << 16).from_reader(file);
+        let mut record = csv::ByteRecord::new();
+        let mut fields = 0;
+        while reader.read_byte_record(&mut record).unwrap() {
+            fields += record.len();
+        }
+        black_box(fields);
+    });
+    let before = resident();
+    let map = Map::read(path, PrimaryRule::First).unwrap_or_else(|faults| panic!("{faults}"));
+    let memory = resident().saturating_sub(before);
+    let rows = map.rows();
+    println!(
+        "a map of {rows} rows, {} accounts, {} ambiguous names; file {} MB",
+        map.len(),
+        map.ambiguous(),
+        std::fs::metadata(path).unwrap().len() / 1_000_000
+    );
+    println!(
+        "{:<34} {:>10.1} MB   {} bytes a row",
+        "resident",
+        memory as f64 / 1e6,
+        memory / rows
+    );
+    let figure = best(|| drop(black_box(Map::read(path, PrimaryRule::First).unwrap())));
+    compare("load, a row", figure, floor, rows);
+    map
 }
 
 /// `count` of the texts, spread over all of them, so that no cache of the processor makes the figure.
-fn sample<T: Clone>(all: &[T], count: usize) -> Vec<T> {
-    let step = 7919;
-    (0..count).map(|n| all[(n * step) % all.len()].clone()).collect()
+fn sample(all: &[String], count: usize) -> Vec<String> {
+    (0..count)
+        .map(|n| all[(n * 104_729 + n / all.len()) % all.len()].clone())
+        .collect()
 }
 
-fn look_up(criterion: &mut Criterion) {
-    let rows = rows();
-    let usernames: Vec<Arc<str>> = rows.iter().filter_map(|row| row.username.clone()).collect();
-    let emails: Vec<Arc<str>> = rows.iter().filter_map(|row| row.email.clone()).collect();
-    let accounts: Vec<AccountId> = rows.iter().filter_map(|row| row.account.clone()).collect();
-    assert!(
-        !usernames.is_empty() && !accounts.is_empty(),
-        "the map has no usernames or no accounts"
-    );
-    let floor: HashMap<Box<str>, u32> = usernames
-        .iter()
-        .zip(0..)
-        .map(|(name, n)| (name.to_lowercase().into_boxed_str(), n))
-        .collect();
-    let map = Map::new(rows);
-    let count = 10_000.min(usernames.len());
-    let (asked, lower) = {
-        let asked = sample(&usernames, count);
-        let lower: Vec<Box<str>> = asked.iter().map(|name| name.to_lowercase().into_boxed_str()).collect();
-        (asked, lower)
-    };
-
-    let mut group = criterion.benchmark_group("one name");
-    group.throughput(Throughput::Elements(count as u64));
-    group.bench_function("floor: bare hash map", |bench| {
-        bench.iter(|| {
-            lower
-                .iter()
-                .filter(|name| floor.contains_key(black_box(&***name)))
-                .count()
-        });
-    });
-    group.bench_function("username", |bench| {
-        bench.iter(|| {
-            asked
-                .iter()
-                .filter(|name| map.by_name(&NameKey::of(black_box(name))).is_some())
-                .count()
-        });
-    });
-    if !emails.is_empty() {
-        let asked = sample(&emails, count);
-        group.bench_function("e-mail address", |bench| {
-            bench.iter(|| {
-                asked
-                    .iter()
-                    .filter(|name| map.by_name(&NameKey::of(black_box(name))).is_some())
-                    .count()
-            });
-        });
+fn look_up(map: &Map, what: &str, texts: Vec<String>, ask: impl Fn(&str) -> bool, raw: Option<&dyn Fn(&str) -> bool>) {
+    if texts.is_empty() {
+        return;
     }
-    let unknown: Vec<String> = (0..count).map(|n| format!("stranger{n}")).collect();
-    group.bench_function("unknown", |bench| {
-        bench.iter(|| {
-            unknown
-                .iter()
-                .filter(|name| map.by_name(&NameKey::of(black_box(name))).is_some())
-                .count()
-        });
-    });
-    let order = [NameKind::Username, NameKind::Email, NameKind::AccountId];
-    let shown = sample(&accounts, count);
-    group.bench_function("the way back", |bench| {
-        bench.iter(|| {
-            shown
-                .iter()
-                .map(|account| map.shown_name(black_box(account), &order, true).len())
-                .sum::<usize>()
-        });
-    });
-    group.finish();
+    let count = 1_000_000.min(texts.len());
+    let floor_map: HashMap<String, u32> = texts.iter().map(|text| text.to_lowercase()).zip(0..).collect();
+    let mixed = sample(&texts, count);
+    let lower: Vec<String> = mixed.iter().map(|text| text.to_lowercase()).collect();
+    let all = |names: &[String], ask: &dyn Fn(&str) -> bool| {
+        best(|| assert_eq!(names.iter().filter(|name| ask(black_box(name))).count(), names.len()))
+    };
+    let floor = all(&lower, &|name| floor_map.contains_key(name));
+    black_box(map);
+    compare(what, all(&lower, &ask), floor, count);
+    if let Some(raw) = raw {
+        compare(&format!("{what}, raw"), all(&mixed, raw), floor, count);
+    }
+}
 
-    batch(
-        criterion,
-        map,
-        &sample(&usernames, number("FACADE_BENCH_BATCH", 1000)),
-        &lower,
-        &floor,
+fn main() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = std::env::var("FACADE_BENCH_MAP").map_or_else(|_| generated(directory.path()), PathBuf::from);
+    let map = load(&path);
+    let texts = |of: fn(Entry<'_>) -> Option<&str>| -> Vec<String> {
+        map.entries().filter_map(of).map(str::to_owned).collect()
+    };
+    let ask = |name: &str| map.by_name(name).is_some();
+    look_up(
+        &map,
+        "username",
+        texts(|entry| entry.usernames().next()),
+        ask,
+        Some(&ask),
     );
+    look_up(&map, "user key", texts(|entry| entry.key()), ask, Some(&ask));
+    look_up(&map, "e-mail address", texts(|entry| entry.email()), ask, Some(&ask));
+    let accounts = texts(|entry| Some(entry.account()));
+    look_up(
+        &map,
+        "account id",
+        accounts.clone(),
+        |id| map.by_account(id).is_some(),
+        None,
+    );
+    back(&map, &accounts);
+    batch(map);
+}
+
+/// From an account to the name it is shown under, as a members' page asks: the id is there as an [`AccountId`].
+fn back(map: &Map, accounts: &[String]) {
+    let count = 1_000_000.min(accounts.len());
+    let floor_map: HashMap<String, u32> = accounts.iter().cloned().zip(0..).collect();
+    let names = sample(accounts, count);
+    let floor = best(|| {
+        black_box(
+            names
+                .iter()
+                .filter_map(|id| floor_map.get(black_box(id)))
+                .map(|n| *n as usize)
+                .sum::<usize>(),
+        );
+    });
+    let ids: Vec<AccountId> = names.iter().map(|id| AccountId::new(id)).collect();
+    let figure = best(|| {
+        let shown = ids.iter().filter_map(|id| map.shown_name(black_box(id), &ORDER, true));
+        black_box(shown.map(str::len).sum::<usize>());
+    });
+    compare("the way back", figure, floor, count);
 }
 
 /// The whole chain, as one bulk call walks it; no name needs Cloud.
-fn batch(criterion: &mut Criterion, map: Map, names: &[Arc<str>], lower: &[Box<str>], floor: &HashMap<Box<str>, u32>) {
+fn batch(map: Map) {
     let settings = Settings::defaults();
     let mut cloud = settings.cloud.clone();
     cloud.base_url = "http://127.0.0.1:9".to_owned();
@@ -141,43 +207,40 @@ fn batch(criterion: &mut Criterion, map: Map, names: &[Arc<str>], lower: &[Box<s
         Arc::new(client),
         Credential::basic("nobody@example.com", "none", Owner::Facade),
     );
+    let usernames: Vec<String> = map
+        .entries()
+        .filter_map(|entry| entry.usernames().next())
+        .map(str::to_owned)
+        .collect();
+    let names = sample(&usernames, number("FACADE_BENCH_BATCH", 1000));
+    let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
+    let floor_map: HashMap<String, u32> = usernames.iter().map(|name| name.to_lowercase()).zip(0..).collect();
+    let floor = best(|| {
+        black_box(
+            lower
+                .iter()
+                .filter(|name| floor_map.contains_key(black_box(*name)))
+                .count(),
+        );
+    });
     let identity = Identity::new(Arc::new(map), &settings.cache, Metrics::new());
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let context = Context::new(
         RequestId::new("bench"),
         Caller { name: "bench".into() },
-        Duration::from_secs(1),
+        Duration::from_secs(60),
     );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let mut group = criterion.benchmark_group(format!("one call of {} names", names.len()));
-    group.throughput(Throughput::Elements(names.len() as u64));
-    let lower: Vec<&Box<str>> = lower.iter().cycle().take(names.len()).collect();
-    group.bench_function("floor: bare hash map", |bench| {
-        bench.iter(|| {
-            lower
-                .iter()
-                .filter(|name| floor.contains_key(black_box(&****name)))
-                .count()
-        });
+    let figure = best(|| {
+        let answers = runtime.block_on(identity.resolve(black_box(&names), Change::Add, &cloud, &context));
+        black_box(answers.unwrap().len());
     });
-    group.bench_function("resolve", |bench| {
-        bench.to_async(&runtime).iter_batched(
-            || (),
-            |()| async {
-                identity
-                    .resolve(black_box(&names), Change::Add, &cloud, &context)
-                    .await
-                    .unwrap()
-                    .len()
-            },
-            BatchSize::SmallInput,
-        );
-    });
-    group.finish();
+    compare(
+        &format!("one call of {} names, a name", names.len()),
+        figure,
+        floor,
+        names.len(),
+    );
 }
-
-criterion_group!(benches, look_up);
-criterion_main!(benches);

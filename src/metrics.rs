@@ -44,6 +44,13 @@ pub struct Lookup {
     pub result: &'static str,
 }
 
+/// Labels of a reading of the identity map anew.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reload {
+    /// `done` or `refused`.
+    pub result: &'static str,
+}
+
 /// All figures of one process; clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -72,6 +79,8 @@ pub struct Metrics {
     pub audit_failures: Counter,
     /// Accounts in the identity map.
     pub map_accounts: Gauge,
+    /// Readings of the identity map anew, by how they ended.
+    pub map_reloads: Family<Reload, Counter>,
     /// Learned identities written to the store.
     pub store_learned: Counter,
     /// Learned identities dropped: no room in the queue, or the store could not be written.
@@ -139,6 +148,11 @@ impl Metrics {
             Counter::default()
         );
         let map_accounts = register!("map_accounts", "Accounts in the identity map", Gauge::default());
+        let map_reloads = register!(
+            "map_reloads",
+            "Readings of the identity map anew",
+            Family::<Reload, Counter>::default()
+        );
         let store_learned = register!(
             "store_learned",
             "Learned identities written to the store",
@@ -168,6 +182,7 @@ impl Metrics {
             operations,
             audit_failures,
             map_accounts,
+            map_reloads,
             store_learned,
             store_dropped,
             store_failures,
@@ -177,6 +192,11 @@ impl Metrics {
     /// Counts a look-up in `cache`.
     pub fn looked_up(&self, cache: &'static str, result: &'static str) {
         self.lookups.get_or_create(&Lookup { cache, result }).inc();
+    }
+
+    /// Counts a reading of the identity map anew.
+    pub fn map_reload(&self, result: &'static str) {
+        self.map_reloads.get_or_create(&Reload { result }).inc();
     }
 
     /// All figures in Prometheus' text format.

@@ -34,6 +34,41 @@ impl NameKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Hands the bytes of `name`'s key to `then`. Up to 256 bytes of ASCII, as nearly every name is, they are made on
+    /// the stack: a look-up allocates nothing.
+    pub fn fold<R>(name: &str, then: impl FnOnce(&[u8]) -> R) -> R {
+        if !name.is_ascii() {
+            return then(Self::of(name).0.as_bytes());
+        }
+        match name.len() {
+            0..=64 => lower::<64, R>(name.as_bytes(), then),
+            _ => lower::<256, R>(name.as_bytes(), then),
+        }
+    }
+
+    /// Whether both names have the same key.
+    #[must_use]
+    pub fn same(one: &str, other: &str) -> bool {
+        if one.is_ascii() && other.is_ascii() {
+            one.eq_ignore_ascii_case(other)
+        } else {
+            Self::of(one) == Self::of(other)
+        }
+    }
+}
+
+/// ASCII in lower case, on the stack if it has room in `N` bytes.
+fn lower<const N: usize, R>(ascii: &[u8], then: impl FnOnce(&[u8]) -> R) -> R {
+    let mut buffer = [0; N];
+    match buffer.get_mut(..ascii.len()) {
+        Some(room) => {
+            room.copy_from_slice(ascii);
+            room.make_ascii_lowercase();
+            then(room)
+        }
+        None => then(&ascii.to_ascii_lowercase()),
+    }
 }
 
 macro_rules! text_type {
@@ -417,10 +452,20 @@ pub struct Member {
     pub key: Arc<str>,
     /// The e-mail address, or an empty text.
     pub email: Arc<str>,
+    /// The job title, or an empty text.
+    pub position: Arc<str>,
+    /// The department, or an empty text.
+    pub department: Arc<str>,
+    /// The location, or an empty text.
+    pub location: Arc<str>,
     /// When the account was created, in epoch milliseconds.
     pub created: Option<i64>,
     /// When the account was last changed, in epoch milliseconds.
     pub updated: Option<i64>,
+    /// The last activity, which is as near to a login as Cloud tells, in epoch milliseconds.
+    pub last_login: Option<i64>,
+    /// Whether the account may use Confluence; true where nobody knows.
+    pub has_access: bool,
 }
 
 #[cfg(test)]

@@ -217,9 +217,9 @@ fn every_setting_is_documented_with_a_comment() {
 
 #[test]
 fn the_example_files_are_good() {
-    use extender_facade::directory::identity::{Map, read};
-    use extender_facade::settings::{Settings, Variables};
-    let map = Map::new(read(&root().join("config/identities.csv")).unwrap());
+    use extender_facade::directory::identity::Map;
+    use extender_facade::settings::{PrimaryRule, Settings, Variables};
+    let map = Map::read(&root().join("config/identities.csv"), PrimaryRule::First).unwrap();
     assert_eq!((map.len(), map.ambiguous()), (2, 0));
     // Its token file is not on this machine; everything else must be good.
     let fault = Settings::load(Some(&root().join("config/production.toml")), "", Some(Variables::new())).unwrap_err();

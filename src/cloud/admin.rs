@@ -71,7 +71,7 @@ pub struct OrgPage {
 /// A group as the organisation knows it.
 #[derive(Clone, Debug)]
 pub struct OrgGroup {
-    /// The group, as Confluence would show it.
+    /// The group, as Confluence would show it, but that it only may be a team.
     pub group: super::Group,
     /// How many accounts are in it, whoever they are.
     pub users: Option<usize>,
@@ -84,6 +84,19 @@ pub enum Who {
     Everybody,
     /// Those whom Confluence leaves out of its pages.
     Absent,
+}
+
+impl From<OrgUser> for super::Profile {
+    fn from(user: OrgUser) -> Self {
+        Self {
+            account: user.account,
+            display_name: user.name,
+            email: user.email,
+            standing: user.standing,
+            brief: Some(user.brief),
+            is_known: true,
+        }
+    }
 }
 
 impl Admin {

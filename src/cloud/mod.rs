@@ -30,7 +30,7 @@ pub use operation::{Operation, Service};
 pub use patience::{Patience, Progress};
 pub use scim::{Attribute, Scim, ScimPage, ScimUser};
 
-use crate::model::{AccountId, GroupId, GroupName};
+use crate::model::{AccountId, GroupId, GroupName, Standing};
 
 /// A group as Cloud shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,8 +54,10 @@ pub struct Profile {
     pub display_name: Arc<str>,
     /// The e-mail address, or an empty text where the profile hides it.
     pub email: Arc<str>,
-    /// The account of a program.
-    pub is_app: bool,
+    /// Whether there is a person behind it, as far as this answer tells.
+    pub standing: Standing,
+    /// What only the organisation knows, where it was asked.
+    pub brief: Option<Brief>,
     /// Cloud knows the account; it answers for ids it does not know, too.
     pub is_known: bool,
 }

@@ -71,7 +71,12 @@ impl User {
             account: AccountId::new(&account),
             display_name: shown.unwrap_or_default().into(),
             email: self.email.unwrap_or_default().into(),
-            is_app: self.account_type.as_deref() == Some("app"),
+            standing: if self.account_type.as_deref() == Some("app") {
+                Standing::App
+            } else {
+                Standing::Active
+            },
+            brief: None,
             is_known: !matches!(self.kind.as_deref(), Some("unknown" | "anonymous")),
         })
     }
@@ -221,7 +226,7 @@ impl OrgGroup {
                 id: GroupId::new(&self.id.filter(|id| !id.is_empty())?),
                 name: GroupName::new(&self.name?),
                 externally_managed: self.external_synced == Some(true) || managed_by == "external",
-                team: managed_by == "team-members",
+                team: matches!(managed_by.as_str(), "team-members" | "team_members" | "open"),
             },
             users: self.counts.and_then(|counts| counts.users),
         })

@@ -97,7 +97,7 @@ impl Directory {
             change == Change::Remove && process.settings.identity.merged_removal == MergedRemoval::Refuse;
         let map = self.identity.map();
         let items = plan::members(names, meanings, |account| {
-            refuse_merged && map.by_account(account).is_some_and(identity::Entry::is_merged)
+            refuse_merged && map.by_account(account.as_str()).is_some_and(identity::Entry::is_merged)
         });
         for item in items.iter().filter(|item| item.step == Err(Skip::MergedAccount)) {
             tracing::warn!(request = %context.request, group = %name, name = %item.name, "not removed: several usernames were merged into this account (identity.merged_removal)");
@@ -107,7 +107,7 @@ impl Directory {
         let accounts: Vec<AccountId> = items.iter().filter_map(|item| item.step.clone().ok()).collect();
         let membership = self
             .members
-            .membership(&group.id, &accounts, &self.cloud, &process.ledger, self.view, context)
+            .membership(&group.id, &accounts, change, &self.cloud, &process.ledger, self.view, context)
             .await?;
         Ok(membership.map(|membership| MembersPlan {
             group,

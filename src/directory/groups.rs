@@ -9,7 +9,7 @@ use moka::future::Cache;
 use super::ledger::{Ledger, View};
 use super::members::{LONGEST_LIFE, forget, joined};
 use super::{Error, walk};
-use crate::cloud::{Confluence, Group, Operation, PAGE, Patience};
+use crate::cloud::{Admin, Confluence, GROUPS, Group, Operation, PAGE, Patience};
 use crate::metrics::Metrics;
 use crate::model::{Context, GroupId, GroupName, NameKey};
 use crate::settings;
@@ -60,6 +60,7 @@ pub enum Found {
 
 #[derive(Debug)]
 pub struct Groups {
+    admin: Option<Admin>,
     /// What a look-up of one name read: every group whose name equals it ignoring case.
     by_name: Cache<GroupName, Arc<List>>,
     list: Cache<(), Arc<List>>,
@@ -105,13 +106,14 @@ pub enum Purpose {
 }
 
 impl Groups {
-    pub fn new(settings: &settings::Cache, show_teams: bool, metrics: Metrics) -> Self {
+    pub fn new(settings: &settings::Cache, show_teams: bool, admin: Option<Admin>, metrics: Metrics) -> Self {
         let life = settings::seconds(settings.groups_ttl_s);
         let lives = Lives {
             positive: life,
             negative: settings::seconds(settings.negative_ttl_s),
         };
         Self {
+            admin,
             by_name: Cache::builder()
                 .max_capacity(settings.max_groups)
                 .expire_after(lives)
@@ -279,8 +281,9 @@ impl Groups {
         Ok(judge(name, self.alike(&list, name, ledger, view)))
     }
 
-    /// What each of several names means, by one look-up each or by the list of all groups, whichever is less as far
-    /// as anybody can know beforehand: the list is read for as many pages as there are names, then given up.
+    /// What each of several names means: with an organisation's key 100 a call; else by one look-up each or by the list
+    /// of all groups, whichever is less as far as anybody can know beforehand: the list is read for as many pages as
+    /// there are names, then given up.
     pub async fn find_all(
         &self,
         names: &[GroupName],
@@ -289,7 +292,10 @@ impl Groups {
         view: View,
         context: &Context,
     ) -> Result<Vec<Found>, Error> {
-        if names.len() > FEW && self.fresh_list(self.write_life, ledger, view).await.is_none() {
+        let has_list = self.fresh_list(self.write_life, ledger, view).await.is_some();
+        if let Some(admin) = self.admin.as_ref().filter(|_| names.len() > 1 && !has_list) {
+            self.find_in_organisation(names, admin, ledger, view, context).await?;
+        } else if names.len() > FEW && !has_list {
             let (list, whole) = read_list(cloud, names.len(), context).await?;
             if whole && (list.groups.len() <= PAGE || ledger.moved_groups(list.read).is_none()) {
                 self.list.insert((), Arc::new(list)).await;
@@ -299,6 +305,43 @@ impl Groups {
             .iter()
             .map(|name| self.find(name, Purpose::Write, cloud, ledger, view, context));
         futures_util::future::try_join_all(finds).await
+    }
+
+    /// Looks the names up that are not known, 100 a call, for [`Self::find`] to meet them.
+    async fn find_in_organisation(
+        &self,
+        names: &[GroupName],
+        admin: &Admin,
+        ledger: &Ledger,
+        view: View,
+        context: &Context,
+    ) -> Result<(), Error> {
+        let mut open = Vec::new();
+        for name in names {
+            let known = self.by_name.get(name).await;
+            let is_fresh = |list: &Arc<List>| {
+                list.read.elapsed() <= self.write_life && !ledger.groups_are_stale(list.read, view)
+            };
+            // How it compares other letters is not said anywhere.
+            if name.as_str().is_ascii() && !known.as_ref().is_some_and(is_fresh) {
+                open.push(name.clone());
+            }
+        }
+        let read = Instant::now();
+        let patience = Patience::Until(context.read_deadline);
+        let chunks = open
+            .chunks(GROUPS)
+            .map(|names| admin.groups_named(names, &context.request, patience));
+        let found = futures_util::future::try_join_all(chunks).await?;
+        let list = List::new(read, found.into_iter().flatten().map(|found| found.group).collect());
+        for name in open {
+            let alike: Vec<Group> = list.alike(&name.key()).cloned().collect();
+            // The organisation does not say which groups are teams; those that may be one are left to Confluence.
+            if !alike.iter().any(|group| group.team) {
+                self.by_name.insert(name, Arc::new(List::new(read, alike))).await;
+            }
+        }
+        Ok(())
     }
 
     /// Looks this name up again when it is next asked for.

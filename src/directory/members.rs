@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::future::Cache;
@@ -9,8 +10,9 @@ use moka::ops::compute::Op;
 use parking_lot::Mutex;
 
 use super::ledger::{Ledger, View};
-use super::{Error, walk};
-use crate::cloud::{Confluence, MemberPage, Patience, Profile};
+use super::plan::Change;
+use super::{Error, org, walk};
+use crate::cloud::{Admin, Confluence, MemberPage, Patience, Profile, Who};
 use crate::metrics::Metrics;
 use crate::model::{AccountId, Context, GroupId, Member};
 use crate::settings;
@@ -25,6 +27,17 @@ pub const LONGEST_LIFE: Duration = Duration::from_secs(3600);
 /// How long a first page or one account's groups serve others who plan at the same time.
 const SHARED_BRIEFLY: Duration = Duration::from_secs(10);
 
+/// How much of a group is read. Whoever wants less is content with more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Depth {
+    /// Whom Confluence shows on its pages: without those who are suspended.
+    Pages,
+    /// Everybody, as far as there is a key that shows the suspended.
+    Whole,
+    /// Everybody, with what only the organisation knows of them.
+    Briefed,
+}
+
 /// A group's members as Cloud told them, from one reading.
 #[derive(Debug)]
 pub struct Roster {
@@ -34,11 +47,16 @@ pub struct Roster {
     ids: HashSet<AccountId>,
     /// The rows as the legacy side shows them, for one version of our own changes.
     shown: Mutex<Option<Shown>>,
+    /// Somebody has learned from the rows.
+    learned: AtomicBool,
 }
+
+/// Under which circumstances a roster's rows were made ready to be shown: our own changes, and the identity map.
+pub type Version = (u64, u64);
 
 #[derive(Clone, Debug)]
 struct Shown {
-    version: u64,
+    version: Version,
     /// Every row has what Cloud knows of it, not only what the map knows.
     complete: bool,
     members: Arc<Vec<Member>>,
@@ -67,9 +85,10 @@ pub struct Membership {
 
 #[derive(Debug)]
 pub struct Members {
-    rosters: Cache<GroupId, Arc<Roster>>,
+    admin: Option<Admin>,
+    rosters: Cache<(GroupId, Depth), Arc<Roster>>,
     /// The last roster of each group, for as long as no new one can be read.
-    last: Cache<GroupId, Arc<Roster>>,
+    last: Cache<(GroupId, Depth), Arc<Roster>>,
     heads: Cache<GroupId, Arc<Head>>,
     member_of: Cache<AccountId, Arc<MemberOf>>,
     write_life: Duration,
@@ -93,11 +112,17 @@ impl Roster {
             rows,
             ids,
             shown: Mutex::new(None),
+            learned: AtomicBool::new(false),
         }
     }
 
+    /// Whether nobody has learned from the rows yet; asking settles it.
+    pub fn is_news(&self) -> bool {
+        !self.learned.swap(true, Ordering::Relaxed)
+    }
+
     /// The rows as they are shown, if they were made for this version, and complete if `complete` is asked for.
-    pub fn shown(&self, version: u64, complete: bool) -> Option<Arc<Vec<Member>>> {
+    pub fn shown(&self, version: Version, complete: bool) -> Option<Arc<Vec<Member>>> {
         let shown = self.shown.lock();
         let shown = shown
             .as_ref()
@@ -105,7 +130,7 @@ impl Roster {
         Some(Arc::clone(&shown.members))
     }
 
-    pub fn keep_shown(&self, version: u64, complete: bool, members: &Arc<Vec<Member>>) {
+    pub fn keep_shown(&self, version: Version, complete: bool, members: &Arc<Vec<Member>>) {
         *self.shown.lock() = Some(Shown {
             version,
             complete,
@@ -115,7 +140,7 @@ impl Roster {
 }
 
 impl Members {
-    pub fn new(settings: &settings::Cache, metrics: Metrics) -> Self {
+    pub fn new(settings: &settings::Cache, admin: Option<Admin>, metrics: Metrics) -> Self {
         let write_life = settings::seconds(settings.members_write_ttl_s);
         let brief = write_life.min(SHARED_BRIEFLY);
         let rosters = |life: Duration| {
@@ -127,6 +152,7 @@ impl Members {
         };
         let life = settings::seconds(settings.members_ttl_s);
         Self {
+            admin,
             rosters: rosters(life),
             last: rosters(life.max(LONGEST_LIFE)),
             heads: Cache::builder().max_capacity(1000).time_to_live(brief).build(),
@@ -138,28 +164,29 @@ impl Members {
 
     /// The whole group. `None`: Cloud knows no group of this id.
     ///
-    /// Calls: ⌈members ÷ 200⌉ when cold, none when warm, however many ask at once.
+    /// Calls when cold: ⌈members ÷ 200⌉, and with an organisation's key ⌈suspended ÷ 100⌉ (at least one); with what
+    /// only the organisation knows ⌈members ÷ 100⌉ and one for their number. None when warm, however many ask at once.
     pub async fn roster(
         &self,
         group: &GroupId,
+        depth: Depth,
         cloud: &Confluence,
         ledger: &Arc<Ledger>,
         view: View,
         context: &Context,
     ) -> Result<Option<Arc<Roster>>, Error> {
-        if let Some(roster) = self.rosters.get(group).await {
-            if !ledger.overlay(group, roster.read, view).stale {
-                self.metrics.looked_up("members", "hit");
-                return Ok(Some(roster));
-            }
-            forget(&self.rosters, group, &roster).await;
+        let depth = self.possible(depth);
+        let is_good = |roster: &Roster| !ledger.overlay(group, roster.read, view).stale;
+        if let Some(roster) = self.kept(group, depth, is_good).await {
+            self.metrics.looked_up("members", "hit");
+            return Ok(Some(roster));
         }
         self.metrics.looked_up("members", "miss");
-        if let Some(loaded) = self.load(group, cloud, ledger, view, context).await? {
+        if let Some(loaded) = self.load(group, depth, cloud, ledger, view, context).await? {
             return Ok(loaded);
         }
         // Our own changes kept tearing the pages apart.
-        match self.last.get(group).await {
+        match self.last.get(&(group.clone(), depth)).await {
             Some(last) if !ledger.overlay(group, last.read, view).stale => Ok(Some(last)),
             _ => Err(Error::Unavailable {
                 retry_after: Duration::from_secs(5),
@@ -168,11 +195,34 @@ impl Members {
         }
     }
 
+    /// Without an organisation's key there is nothing below Confluence's pages.
+    fn possible(&self, depth: Depth) -> Depth {
+        if self.admin.is_some() { depth } else { Depth::Pages }
+    }
+
+    /// A reading at least as deep, if one is good enough; those that are not are forgotten.
+    async fn kept(&self, group: &GroupId, depth: Depth, is_good: impl Fn(&Roster) -> bool) -> Option<Arc<Roster>> {
+        for deep in [Depth::Pages, Depth::Whole, Depth::Briefed] {
+            let key = (group.clone(), deep);
+            if deep < depth {
+                continue;
+            }
+            if let Some(roster) = self.rosters.get(&key).await {
+                if is_good(&roster) {
+                    return Some(roster);
+                }
+                forget(&self.rosters, &key, &roster).await;
+            }
+        }
+        None
+    }
+
     /// Reads the group for all who ask meanwhile. The outer `None`: it is being changed by us all the while, so that
     /// no reading can be trusted to be whole.
     async fn load(
         &self,
         group: &GroupId,
+        depth: Depth,
         cloud: &Confluence,
         ledger: &Arc<Ledger>,
         view: View,
@@ -185,15 +235,25 @@ impl Members {
             forget(&self.heads, group, &head).await;
         }
         let (rosters, last, heads) = (self.rosters.clone(), self.last.clone(), self.heads.clone());
-        let (id, cloud, ledger_, context) = (group.clone(), cloud.clone(), Arc::clone(ledger), context.clone());
+        let (ledger_, context) = (Arc::clone(ledger), context.clone());
+        let (key, reader) = (
+            (group.clone(), depth),
+            Reader {
+                group: group.clone(),
+                heads,
+                cloud: cloud.clone(),
+                admin: self.admin.clone(),
+                context,
+            },
+        );
         // On a task of its own: a caller who hangs up must not cut short what others wait for.
         let load = tokio::spawn(async move {
             let read = async {
-                let roster = Arc::new(read_whole(&id, &heads, &cloud, &ledger_, &context).await?);
-                last.insert(id.clone(), Arc::clone(&roster)).await;
+                let roster = Arc::new(reader.read_whole(depth, &ledger_).await?);
+                last.insert(key.clone(), Arc::clone(&roster)).await;
                 Ok(roster)
             };
-            rosters.try_get_with(id.clone(), read).await
+            rosters.try_get_with(key.clone(), read).await
         });
         match joined(load.await)? {
             Ok(roster) => Ok(Some(Some(roster))),
@@ -212,10 +272,14 @@ impl Members {
     /// Who of `accounts` is in the group, by the fewest calls that make sure: a fresh roster; for one account its own
     /// groups; else the first page, and then either the other pages or each remaining account's groups, whichever
     /// is less.
+    ///
+    /// Whoever is to be taken out may be suspended, and then is on no page; whoever is to be put in and is there
+    /// already, Cloud will say so.
     pub async fn membership(
         &self,
         group: &GroupId,
         accounts: &[AccountId],
+        change: Change,
         cloud: &Confluence,
         ledger: &Arc<Ledger>,
         view: View,
@@ -225,12 +289,13 @@ impl Members {
             return Ok(Some(Membership::nobody()));
         }
         let fresh = |read: Instant| read.elapsed() <= self.write_life && !ledger.overlay(group, read, view).stale;
-        if let Some(roster) = self.rosters.get(group).await {
-            if fresh(roster.read) {
-                self.metrics.looked_up("members", "hit");
-                return Ok(Some(within(roster.read, &roster.ids, accounts)));
-            }
-            forget(&self.rosters, group, &roster).await;
+        let depth = self.possible(match change {
+            Change::Add => Depth::Pages,
+            Change::Remove => Depth::Whole,
+        });
+        if let Some(roster) = self.kept(group, depth, |roster| fresh(roster.read)).await {
+            self.metrics.looked_up("members", "hit");
+            return Ok(Some(within(roster.read, &roster.ids, accounts)));
         }
         self.metrics.looked_up("members", "miss");
         let [_, _, ..] = accounts else {
@@ -257,7 +322,7 @@ impl Members {
             _ => 2,
         };
         if more_pages <= open.len() {
-            return match self.load(group, cloud, ledger, view, context).await? {
+            return match self.load(group, depth, cloud, ledger, view, context).await? {
                 Some(roster) => Ok(roster.map(|roster| within(roster.read, &roster.ids, accounts))),
                 // What cannot be read as a list can be asked account by account.
                 None => self.one_by_one(group, accounts, None, cloud, context).await.map(Some),
@@ -327,44 +392,98 @@ enum Missing {
     Read(Error),
 }
 
-/// One complete reading. While our own changes may move rows from page to page, a reading is complete only if the next
-/// one shows the same people but for those we changed; a group of one page cannot be torn.
-async fn read_whole(
-    group: &GroupId,
-    heads: &Cache<GroupId, Arc<Head>>,
-    cloud: &Confluence,
-    ledger: &Ledger,
-    context: &Context,
-) -> Result<Roster, Missing> {
-    let mut earlier: Option<Roster> = None;
-    for _ in 0..MOST_READINGS {
-        let head = head(heads, group, cloud, context)
+/// Reads one group, on behalf of all who wait for it.
+struct Reader {
+    group: GroupId,
+    heads: Cache<GroupId, Arc<Head>>,
+    cloud: Confluence,
+    admin: Option<Admin>,
+    context: Context,
+}
+
+impl Reader {
+    /// One complete reading. While our own changes may move rows from page to page, a reading is complete only if the
+    /// next one shows the same people but for those we changed; a group of one page cannot be torn.
+    async fn read_whole(&self, depth: Depth, ledger: &Ledger) -> Result<Roster, Missing> {
+        let mut earlier: Option<Roster> = None;
+        for _ in 0..MOST_READINGS {
+            let (roster, on_one_page) = self.read(depth).await?;
+            let since = earlier.as_ref().map_or(roster.read, |earlier| earlier.read);
+            let Some(moved) = ledger.moved_members(&self.group, since).filter(|_| !on_one_page) else {
+                return Ok(roster);
+            };
+            if let Some(earlier) = &earlier
+                && earlier
+                    .ids
+                    .symmetric_difference(&roster.ids)
+                    .all(|account| moved.contains(account))
+            {
+                return Ok(roster);
+            }
+            earlier = Some(roster);
+            self.heads.invalidate(&self.group).await;
+        }
+        Err(Missing::Torn)
+    }
+
+    /// One reading, and whether it was of one page.
+    async fn read(&self, depth: Depth) -> Result<(Roster, bool), Missing> {
+        match (&self.admin, depth) {
+            (Some(admin), Depth::Whole) => {
+                let absent = async {
+                    let read = org::people(admin, &self.group, Who::Absent, &self.context);
+                    read.await.map_err(Missing::Read)
+                };
+                let ((read, pages, on_one_page), absent) = futures_util::try_join!(self.pages(), absent)?;
+                let both = on_one_page && absent.on_one_page;
+                Ok((Roster::new(read, union(pages, absent.rows)), both))
+            }
+            (Some(admin), Depth::Briefed) => {
+                let read = Instant::now();
+                let patience = Patience::Until(self.context.read_deadline);
+                let number = async {
+                    let group = admin.group(&self.group, &self.context.request, patience).await;
+                    group.map_err(|e| Missing::Read(e.into()))
+                };
+                let people = async {
+                    let read = org::people(admin, &self.group, Who::Everybody, &self.context);
+                    read.await.map_err(Missing::Read)
+                };
+                let (group, people) = futures_util::try_join!(number, people)?;
+                let number = group.ok_or(Missing::Group)?.users;
+                // The organisation shows people and no programs. Whoever is missing, Confluence shows.
+                if number.is_some_and(|number| number <= people.rows.len()) {
+                    return Ok((Roster::new(read, people.rows), people.on_one_page));
+                }
+                let (earlier, pages, on_one_page) = self.pages().await?;
+                let both = on_one_page && people.on_one_page;
+                Ok((Roster::new(read.min(earlier), union(people.rows, pages)), both))
+            }
+            _ => {
+                let (read, rows, on_one_page) = self.pages().await?;
+                Ok((Roster::new(read, rows), on_one_page))
+            }
+        }
+    }
+
+    /// Whom Confluence shows, since when, and whether on one page.
+    async fn pages(&self) -> Result<(Instant, Vec<Arc<Profile>>, bool), Missing> {
+        let head = head(&self.heads, &self.group, &self.cloud, &self.context)
             .await
             .map_err(Missing::Read)?
             .ok_or(Missing::Group)?;
-        let rows = walk::members(cloud, group, &head.page, context)
+        let rows = walk::members(&self.cloud, &self.group, &head.page, &self.context)
             .await
             .map_err(Missing::Read)?;
-        let roster = Roster::new(head.read, rows.ok_or(Missing::Group)?);
-        let since = earlier.as_ref().map_or(head.read, |earlier| earlier.read);
-        let Some(moved) = ledger
-            .moved_members(group, since)
-            .filter(|_| !walk::ends_at(&head.page, 0))
-        else {
-            return Ok(roster);
-        };
-        if let Some(earlier) = &earlier
-            && earlier
-                .ids
-                .symmetric_difference(&roster.ids)
-                .all(|account| moved.contains(account))
-        {
-            return Ok(roster);
-        }
-        earlier = Some(roster);
-        heads.invalidate(group).await;
+        Ok((head.read, rows.ok_or(Missing::Group)?, walk::ends_at(&head.page, 0)))
     }
-    Err(Missing::Torn)
+}
+
+/// Everybody once; who stands in both lists, with the words of the first.
+fn union(mut first: Vec<Arc<Profile>>, second: Vec<Arc<Profile>>) -> Vec<Arc<Profile>> {
+    let known: HashSet<AccountId> = first.iter().map(|row| row.account.clone()).collect();
+    first.extend(second.into_iter().filter(|row| !known.contains(&row.account)));
+    first
 }
 
 async fn head(

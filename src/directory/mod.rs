@@ -4,7 +4,7 @@
 //! changed), then apply (what befalls a name is told by name). A change runs on a task of its own, which a caller who
 //! hangs up does not cut short and which a shutdown waits for.
 //!
-//! `identity` turns names into accounts and back; `groups` and `members` read; `ledger` keeps our own recent changes;
+//! `identity` turns names into accounts and back; `groups`, `members` and `org` read; `ledger` keeps our own recent changes;
 //! `claims` keeps operations out of each other's way; `plan` and `apply` change. It must never know a status code, a
 //! legacy message or a field name.
 
@@ -16,6 +16,7 @@ mod groups;
 pub mod identity;
 mod ledger;
 mod members;
+mod org;
 mod plan;
 mod process;
 mod walk;
@@ -28,14 +29,13 @@ pub use error::Error;
 pub use plan::Change;
 pub use process::Process;
 
-use crate::cloud::{self, Client, Confluence, Credential, Group, Owner, Patience};
+use crate::cloud::{Client, Confluence, Credential, Group, Owner, Patience, Profile};
 use crate::model::{AccountId, Context, Detail, GroupName, Member, NameKey, RequestId};
-use crate::settings::NameKind;
 use error::stopping;
 use groups::{Found, Groups, Purpose};
-use identity::Identity;
+use identity::{Identity, Map, Own, Row, Wish};
 use ledger::View;
-use members::{Members, overlaid};
+use members::{Depth, Members, overlaid};
 
 /// Groups and members as one credential sees them, with caches of its own.
 #[derive(Debug)]
@@ -66,24 +66,29 @@ impl Visitors {
     #[must_use]
     pub fn directory(&self, email: &str, token: &str) -> Directory {
         let credential = Credential::basic(email, token, Owner::Caller);
-        Directory::new(
-            Arc::clone(&self.process),
-            Confluence::new(Arc::clone(&self.client), credential),
-        )
+        let cloud = Confluence::new(Arc::clone(&self.client), credential);
+        // What the facade's own keys show, and what was learned with them, is not theirs to see.
+        Directory::new(Arc::clone(&self.process), cloud, Own::default())
     }
 }
 
 impl Directory {
-    /// A directory with empty caches.
+    /// A directory with empty caches, through `cloud` and what else is its `own`.
     #[must_use]
-    pub fn new(process: Arc<Process>, cloud: Confluence) -> Self {
+    pub fn new(process: Arc<Process>, cloud: Confluence, own: Own) -> Self {
         let settings = Arc::clone(&process.settings);
         let metrics = &process.metrics;
+        let admin = own.drivers.admin.clone();
         Self {
             view: process.next_view.fetch_add(1, Ordering::Relaxed),
-            identity: Identity::new(Arc::clone(&process.map), &settings.cache, metrics.clone()),
-            groups: Groups::new(&settings.cache, settings.extender.show_teams, metrics.clone()),
-            members: Members::new(&settings.cache, metrics.clone()),
+            groups: Groups::new(
+                &settings.cache,
+                settings.extender.show_teams,
+                admin.clone(),
+                metrics.clone(),
+            ),
+            members: Members::new(&settings.cache, admin, metrics.clone()),
+            identity: Identity::new(Arc::clone(&process.map), own, &settings, metrics.clone()),
             cloud,
             process,
         }
@@ -125,11 +130,15 @@ impl Directory {
     ) -> Result<Arc<Vec<Member>>, Error> {
         let ledger = &self.process.ledger;
         let mut purpose = Purpose::Read;
+        let depth = match detail {
+            Detail::Names | Detail::Basic => Depth::Whole,
+            Detail::Extended => Depth::Briefed,
+        };
         let (group, roster) = loop {
             let group = self.group(name, purpose, context).await?;
             match self
                 .members
-                .roster(&group.id, &self.cloud, ledger, self.view, context)
+                .roster(&group.id, depth, &self.cloud, ledger, self.view, context)
                 .await?
             {
                 Some(roster) => break (group, roster),
@@ -143,57 +152,59 @@ impl Directory {
         };
         let overlay = ledger.overlay(&group.id, roster.read, self.view);
         let wants_profiles = detail != Detail::Names;
-        if let Some(members) = roster.shown(overlay.version, wants_profiles) {
+        let version = (overlay.version, self.identity.map_generation());
+        if let Some(members) = roster.shown(version, wants_profiles) {
             return Ok(members);
         }
-        let (rows, added) = overlaid(&roster, &overlay.changes);
-        self.identity.learn(&rows).await;
-        let more = if wants_profiles && !added.is_empty() {
-            self.identity.profiles(&added, &self.cloud, context).await?
+        let (mut rows, added) = overlaid(&roster, &overlay.changes);
+        if roster.is_news() {
+            self.identity.learn(&rows).await;
+        }
+        let mut nameless = Vec::new();
+        if wants_profiles && !added.is_empty() {
+            let profiles = self.identity.profiles(&added, &self.cloud, context).await?;
+            for account in &added {
+                match profiles.get(account) {
+                    Some(profile) => rows.push(Arc::clone(profile)),
+                    None => nameless.push(account.clone()),
+                }
+            }
         } else {
-            std::collections::HashMap::new()
-        };
-        let mut members: Vec<(NameKey, AccountId, Member)> = rows
-            .iter()
-            .map(|row| (&row.account, Some(row)))
-            .chain(added.iter().map(|account| (account, more.get(account))))
-            .map(|(account, profile)| {
-                let member = self.show(account, profile.map(AsRef::as_ref));
-                (NameKey::of(&member.name), account.clone(), member)
-            })
-            .collect();
+            nameless.clone_from(&added);
+        }
+        let mut members = self.show(&rows, nameless).await;
         members.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
         let members = Arc::new(members.into_iter().map(|(_, _, member)| member).collect());
-        roster.keep_shown(overlay.version, wants_profiles || added.is_empty(), &members);
+        roster.keep_shown(version, wants_profiles || added.is_empty(), &members);
         Ok(members)
     }
 
-    /// An account as the legacy side knows it: Cloud's words first, then the map's.
-    fn show(&self, account: &AccountId, profile: Option<&cloud::Profile>) -> Member {
+    /// The accounts as the legacy side knows them, with what they are sorted by: Cloud's words first, then the map's.
+    async fn show(&self, rows: &[Arc<Profile>], nameless: Vec<AccountId>) -> Vec<(NameKey, AccountId, Member)> {
         let extender = &self.process.settings.extender;
         let map = self.identity.map();
-        let entry = map.by_account(account);
-        let filled = |text: &Arc<str>| (!text.is_empty()).then(|| Arc::clone(text));
-        let order: &[NameKind] = &extender.name_order;
-        let map_email = entry
-            .and_then(|entry| entry.email.clone())
-            .filter(|_| extender.show_map_email);
-        Member {
-            name: map.shown_name(account, order, extender.show_map_email),
-            full_name: profile
-                .and_then(|profile| filled(&profile.display_name))
-                .or_else(|| entry.and_then(|entry| entry.full_name.clone()))
-                .unwrap_or_default(),
-            key: entry
-                .and_then(|entry| entry.key.clone())
-                .unwrap_or_else(|| Arc::from(account.as_str())),
-            email: profile
-                .and_then(|profile| filled(&profile.email))
-                .or(map_email)
-                .unwrap_or_default(),
-            created: entry.and_then(|entry| entry.created),
-            updated: entry.and_then(|entry| entry.updated),
-        }
+        let profiles = rows.iter().map(Some).chain(std::iter::repeat(None));
+        let accounts = rows.iter().map(|row| row.account.clone()).chain(nameless);
+        let rows: Vec<(Row, Option<&Arc<Profile>>)> = accounts
+            .zip(profiles)
+            .map(|(account, profile)| {
+                let email = profile.map(|profile| Arc::clone(&profile.email)).unwrap_or_default();
+                (Row { account, email }, profile)
+            })
+            .collect();
+        let (names, profiles): (Vec<Row>, Vec<_>) = rows.into_iter().unzip();
+        let wish = Wish {
+            order: &extender.name_order,
+            map_email: extender.show_map_email,
+        };
+        let shown = self.identity.names(&names, &map, wish).await;
+        let members = names.into_iter().zip(profiles).zip(shown);
+        members
+            .map(|((row, profile), name)| {
+                let member = member(name, &row, profile.map(AsRef::as_ref), &map, extender.show_map_email);
+                (NameKey::of(&member.name), row.account, member)
+            })
+            .collect()
     }
 
     async fn group(&self, name: &GroupName, purpose: Purpose, context: &Context) -> Result<Group, Error> {
@@ -209,5 +220,38 @@ impl Directory {
             }),
             Found::Nothing => Err(Error::NoSuchGroup(name.clone())),
         }
+    }
+}
+
+fn member(name: Arc<str>, row: &Row, profile: Option<&Profile>, map: &Map, show_map_email: bool) -> Member {
+    let entry = map.by_account(row.account.as_str());
+    let filled = |text: &Arc<str>| (!text.is_empty()).then(|| Arc::clone(text));
+    let brief = profile.and_then(|profile| profile.brief.clone()).unwrap_or_default();
+    // True where nothing is known: a public script drops people for whom it is false.
+    let has_access = profile
+        .and_then(|profile| profile.brief.as_ref())
+        .is_none_or(|brief| brief.has_access);
+    Member {
+        name,
+        full_name: profile
+            .and_then(|profile| filled(&profile.display_name))
+            .or_else(|| entry.and_then(|entry| entry.full_name()).map(Arc::from))
+            .unwrap_or_default(),
+        key: entry
+            .and_then(|entry| entry.key())
+            .map_or_else(|| Arc::from(row.account.as_str()), Arc::from),
+        email: filled(&row.email)
+            .or_else(|| {
+                let email = entry.and_then(|entry| entry.email()).filter(|_| show_map_email);
+                email.map(Arc::from)
+            })
+            .unwrap_or_default(),
+        position: brief.position,
+        department: brief.department,
+        location: brief.location,
+        created: entry.and_then(|entry| entry.created()).or(brief.added),
+        updated: entry.and_then(|entry| entry.updated()),
+        last_login: brief.last_active,
+        has_access,
     }
 }

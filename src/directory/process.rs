@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::claims::Claims;
-use super::identity::Map;
+use super::identity::Current;
 use super::ledger::Ledger;
 use super::members;
 use crate::audit::Audit;
@@ -20,7 +20,7 @@ use crate::store::Store;
 /// What all directories of one process share.
 #[derive(Debug)]
 pub struct Process {
-    pub(super) map: Arc<Map>,
+    pub(super) map: Arc<Current>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) members: Claims<(GroupId, AccountId)>,
     pub(super) groups: Claims<NameKey>,
@@ -37,10 +37,9 @@ pub struct Process {
 impl Process {
     /// Nothing read, nothing running.
     #[must_use]
-    pub fn new(map: Arc<Map>, audit: Audit, store: Store, metrics: Metrics, settings: Arc<Settings>) -> Self {
+    pub fn new(map: Arc<Current>, audit: Audit, store: Store, metrics: Metrics, settings: Arc<Settings>) -> Self {
         let cache = &settings.cache;
         let life = seconds(cache.members_ttl_s.max(cache.groups_ttl_s));
-        metrics.map_accounts.set(i64::try_from(map.len()).unwrap_or(i64::MAX));
         Self {
             ledger: Arc::new(Ledger::new(seconds(cache.read_lag_s), life.max(members::LONGEST_LIFE))),
             members: Claims::new(),
@@ -82,7 +81,7 @@ impl Process {
     /// Accounts in the identity map.
     #[must_use]
     pub fn map_accounts(&self) -> usize {
-        self.map.len()
+        self.map.now().len()
     }
 
     /// Bulk operations running.

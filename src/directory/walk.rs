@@ -173,7 +173,8 @@ mod tests {
             account: AccountId::new(&format!("a{n}")),
             display_name: "".into(),
             email: "".into(),
-            is_app: false,
+            standing: crate::model::Standing::Active,
+            brief: None,
             is_known: true,
         };
         MemberPage {

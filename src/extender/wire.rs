@@ -181,7 +181,7 @@ struct Basic<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Extended<'a> {
-    business: [Business; 1],
+    business: [Business<'a>; 1],
     last_failed_login_date: Option<i64>,
     last_successful_login_date: Option<i64>,
     full_name: &'a str,
@@ -198,11 +198,11 @@ struct Extended<'a> {
     updated_date_string: Option<String>,
 }
 
-#[derive(Default, Serialize)]
-struct Business {
-    location: &'static str,
-    position: &'static str,
-    department: &'static str,
+#[derive(Serialize)]
+struct Business<'a> {
+    location: &'a str,
+    position: &'a str,
+    department: &'a str,
 }
 
 #[derive(Default, Serialize)]
@@ -216,20 +216,26 @@ impl<'a> Extended<'a> {
     fn of(member: &'a Member, dates: Dates<'_>) -> Self {
         let text = |date: Option<i64>| date.map(|date| date_string(dates.pattern, date, dates.zone));
         Self {
-            business: [Business::default()],
+            business: [Business {
+                location: &member.location,
+                position: &member.position,
+                department: &member.department,
+            }],
             last_failed_login_date: None,
-            last_successful_login_date: None,
+            // Quirk: the last activity in Confluence, which is as near to a login as Cloud tells
+            // (docs/compatibility.md, "Members").
+            last_successful_login_date: member.last_login,
             full_name: &member.full_name,
             personal: [Personal::default()],
             updated_date: member.updated,
             last_failed_login_date_string: None,
             created_date: member.created,
             created_date_string: text(member.created),
-            // Quirk: true where nobody knows (docs/compatibility.md, "Members"): Cloud's pages show active accounts
-            // only, and a public synchronisation script drops everybody for whom this is false.
-            has_access_to_use_confluence: true,
+            // Quirk: true where nobody knows (docs/compatibility.md, "Members"): a public synchronisation script drops
+            // everybody for whom this is false.
+            has_access_to_use_confluence: member.has_access,
             name: &member.name,
-            last_successful_login_date_string: None,
+            last_successful_login_date_string: text(member.last_login),
             key: &member.key,
             email: &member.email,
             updated_date_string: text(member.updated),

@@ -1,6 +1,7 @@
 //! The running program: puts the parts together, serves until it is told to stop, and stops without losing anything.
 
 mod accept;
+mod map;
 mod tls;
 
 use std::net::SocketAddr;
@@ -14,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
-use crate::cloud::{Client, Confluence, Credential, Owner};
-use crate::directory::identity::{self, Map};
+use crate::cloud::{self, Client, Confluence, Credential, Jira, Owner, Scim};
+use crate::directory::identity::{Current, Drivers, Map, Own};
 use crate::directory::{Directory, Process, Visitors};
 use crate::extender::Extender;
 use crate::extender::auth::{Accounts, Door, Passthrough};
@@ -33,6 +34,7 @@ pub struct Server {
     extender: Arc<Extender>,
     admin: Arc<Admin>,
     tls: Option<TlsAcceptor>,
+    watch: Option<map::Watch>,
     /// Held until the last answer is given.
     _lock: StateLock,
 }
@@ -104,7 +106,7 @@ async fn next_signal() {
 /// All faults of the file.
 pub fn load_map(settings: &Settings) -> Result<Map, Faults> {
     match &settings.identity.map_file {
-        Some(path) => identity::read(path).map(Map::new).map_err(|faults| Faults(faults.0)),
+        Some(path) => Map::read(path, settings.identity.primary_username).map_err(|faults| Faults(faults.0)),
         None => Ok(Map::default()),
     }
 }
@@ -173,6 +175,32 @@ pub fn cloud(settings: &Settings, metrics: &Metrics) -> Result<(Arc<Client>, Cre
     ))
 }
 
+/// The drivers of the other sources of identity that have a credential; `client` is the one towards the site.
+///
+/// # Errors
+/// What is wrong with an address or a credential.
+pub fn drivers(settings: &Settings, client: &Arc<Client>, metrics: &Metrics) -> Result<Drivers, Faults> {
+    let cloud = &settings.cloud;
+    let one = |fault: String| Faults(vec![fault]);
+    let mut drivers = Drivers::default();
+    if !cloud.admin.org_id.is_empty() {
+        let client = Client::towards(&cloud.admin.base_url, cloud, metrics.clone()).map_err(one)?;
+        let key = Credential::bearer("cloud.admin.api_key", cloud.admin.api_key.expose_secret()).map_err(one)?;
+        drivers.admin = Some(cloud::Admin::new(Arc::new(client), key, &cloud.admin.org_id));
+    }
+    if !cloud.scim.directory_id.is_empty() {
+        let client = Client::towards(&cloud.scim.base_url, cloud, metrics.clone()).map_err(one)?;
+        let key = Credential::bearer("cloud.scim.api_key", cloud.scim.api_key.expose_secret()).map_err(one)?;
+        drivers.scim = Some(Scim::new(Arc::new(client), key, &cloud.scim.directory_id));
+    }
+    if !cloud.jira.email.is_empty() {
+        let (email, token) = (&cloud.jira.email, cloud.jira.api_token.expose_secret());
+        let credential = Credential::basic_of("cloud.jira.api_token", email, token);
+        drivers.jira = Some((Jira::new(Arc::clone(client), credential), email.clone()));
+    }
+    Ok(drivers)
+}
+
 impl Server {
     /// Puts the parts together: validates the settings, reads the files they name, takes the state directory, opens
     /// audit and store. Calls nobody.
@@ -185,6 +213,7 @@ impl Server {
         if let Err(fault) = settings.validate() {
             gather(fault);
         }
+        let stamp = settings.identity.map_file.as_deref().and_then(map::Stamp::of);
         let map = load_map(&settings).map_err(&mut gather).ok();
         let accounts = load_accounts(&settings).map_err(&mut gather).ok();
         let (Some(map), Some(accounts)) = (map, accounts) else {
@@ -201,14 +230,14 @@ impl Server {
         let audit = audit(&settings, metrics.clone()).map_err(one)?;
         let store = Store::open(&settings.state_dir, metrics.clone()).map_err(|e| one(e.to_string()))?;
         let (client, credential) = cloud(&settings, &metrics)?;
-        if map.ambiguous() > 0 {
-            tracing::warn!(
-                names = map.ambiguous(),
-                "names in the identity map stand for several accounts and are refused"
-            );
-        }
+        let own = Own {
+            drivers: drivers(&settings, &client, &metrics)?,
+            store: Some(store.clone()),
+        };
+        map::welcome(&map, &metrics);
+        let map = Arc::new(Current::new(map));
         let process = Arc::new(Process::new(
-            Arc::new(map),
+            Arc::clone(&map),
             audit,
             store,
             metrics.clone(),
@@ -216,7 +245,7 @@ impl Server {
         ));
         let directory = || {
             let cloud = Confluence::new(Arc::clone(&client), credential.clone());
-            Arc::new(Directory::new(Arc::clone(&process), cloud))
+            Arc::new(Directory::new(Arc::clone(&process), cloud, own.clone()))
         };
         let visitors = || Visitors::new(Arc::clone(&client), Arc::clone(&process));
         let door = match (settings.inbound.mode, accounts) {
@@ -229,9 +258,11 @@ impl Server {
             tracing::warn!("inbound.listen is open to others without TLS: put a proxy that speaks TLS before it");
         }
         let extender = Extender::new(Arc::clone(&settings), door, metrics.clone()).map_err(|e| one(e.to_string()))?;
+        let watch = map::Watch::new(&settings, stamp, map, metrics.clone());
         let admin = Admin::new(client, Arc::clone(&process), metrics, settings.admin.token.clone());
         Ok(Self {
             settings,
+            watch,
             process,
             extender: Arc::new(extender),
             admin: Arc::new(admin),
@@ -276,9 +307,13 @@ impl Server {
             let filter = admin::filter(Arc::clone(&self.admin));
             tokio::spawn(accept::serve(listener, None, filter, limits, admin_stop.clone()))
         });
+        let watching = self.watch.map(|watch| tokio::spawn(watch.run()));
         let filter = Arc::clone(&self.extender).filter();
         let open = accept::serve(listeners.inbound, self.tls, filter, limits, stop.begin.clone()).await;
 
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         self.admin.stopping();
         let from = Instant::now();
         let patience = seconds(self.settings.shutdown_s);

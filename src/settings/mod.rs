@@ -96,6 +96,7 @@ pub struct Identity {
     #[serde(deserialize_with = "optional_path")]
     pub map_file: Option<PathBuf>,
     pub map_reload_s: u64,
+    pub primary_username: PrimaryRule,
     pub merged_removal: MergedRemoval,
     #[serde(deserialize_with = "link_list")]
     pub sources: Vec<Link>,
@@ -246,6 +247,19 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+/// Which of several usernames of one account it is shown under, where the map does not say.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum PrimaryRule {
+    /// The one that stands first in the map.
+    #[default]
+    First,
+    /// The one with the fewest letters.
+    Shortest,
+    /// The one that is the account's e-mail address, or what stands in it before the `@`.
+    MatchesEmail,
 }
 
 /// What removeUsers does with an account into which several usernames were merged.

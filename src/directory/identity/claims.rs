@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::model::{AccountId, NameKey, Skip, Source, Standing};
+use crate::model::{AccountId, NameKey, Source, Standing};
 use crate::store::{self, Learned, Store};
 
 /// One source says that a name means this account.
@@ -70,17 +70,6 @@ pub fn judge<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Verdict {
     found.map_or(Verdict::Open, |(account, standing)| {
         Verdict::One(account.clone(), standing)
     })
-}
-
-impl Verdict {
-    /// Why the name means no account.
-    pub fn reason(&self) -> Option<Skip> {
-        match self {
-            Self::One(..) => None,
-            Self::Ambiguous => Some(Skip::Ambiguous),
-            Self::Open => Some(Skip::Unknown),
-        }
-    }
 }
 
 /// What was learned of names: in memory while it is used, and in the store, where there is one, for good.

@@ -2,11 +2,11 @@
 //! order mark, lines ended by LF or CRLF. Every fault is told, with its line.
 
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::map::Row;
-use crate::model::AccountId;
+use super::rows::{Bits, Field, Rows};
+use crate::model::{AccountId, Standing};
 
 /// Everything wrong with a map file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,191 +20,328 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// The known columns; others are left alone, administrators keep notes there.
-const COLUMNS: [&str; 7] = [
+/// Faults that are told one by one; of the rest only the number.
+const MOST_FAULTS: usize = 100;
+
+/// What is read from the file at once.
+const BUFFER: usize = 1 << 16;
+
+/// The known columns; others are left alone, administrators keep notes there. The first six are [`Field`]s.
+const COLUMNS: [&str; 11] = [
     "username",
     "key",
     "email",
+    "old_email",
     "account_id",
     "full_name",
     "created",
     "updated",
+    "status",
+    "primary",
+    "source",
 ];
 
 /// Reads the rows of the file at `path`.
 ///
 /// # Errors
 /// All faults at once.
-pub fn read(path: &Path) -> Result<Vec<Row>, Faults> {
-    let bytes = std::fs::read(path).map_err(|e| Faults(vec![format!("{}: {e}", path.display())]))?;
-    parse(&bytes).map_err(|faults| {
-        Faults(
-            faults
-                .0
-                .into_iter()
-                .map(|fault| format!("{}: {fault}", path.display()))
-                .collect(),
-        )
-    })
+pub(super) fn read(path: &Path) -> Result<Rows, Faults> {
+    let tell = |fault: &dyn fmt::Display| format!("{}: {fault}", path.display());
+    let file = std::fs::File::open(path).map_err(|e| Faults(vec![tell(&e)]))?;
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+    parse(file, usize::try_from(bytes).unwrap_or_default())
+        .map_err(|faults| Faults(faults.0.iter().map(|fault| tell(fault)).collect()))
 }
 
-/// Reads the rows of a file's bytes.
+/// The faults so far, and how many more there are.
+#[derive(Default)]
+struct Found {
+    faults: Vec<String>,
+    more: usize,
+}
+
+impl Found {
+    fn push(&mut self, fault: String) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(fault);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+/// Reads the rows of a file of about so many bytes.
 ///
 /// # Errors
 /// All faults at once.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Row>, Faults> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+pub(super) fn parse(from: impl Read, bytes: usize) -> Result<Rows, Faults> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(bytes);
-    let mut faults = Vec::new();
-    let mut columns: Option<Vec<Option<usize>>> = None;
-    let mut width = 0;
-    let mut rows = Vec::new();
+        .buffer_capacity(BUFFER)
+        // A CR before the LF goes with the white space around the last field. The reader's own CRLF counts the LF to
+        // the next record, and its lines would be one too few.
+        .terminator(csv::Terminator::Any(b'\n'))
+        .from_reader(from);
+    let mut found = Found::default();
+    let mut columns: Option<Columns> = None;
+    let mut rows = Rows::with_capacity(bytes);
     let mut record = csv::ByteRecord::new();
     loop {
         match reader.read_byte_record(&mut record) {
             Ok(false) => break,
             Err(e) => {
-                // Only reading itself can fail here, and the bytes are in memory.
-                faults.push(e.to_string());
+                found.push(e.to_string());
                 break;
             }
             Ok(true) => {}
         }
-        let line = record.position().map_or(0, csv::Position::line);
-        let Some(columns) = &columns else {
-            width = record.len();
-            columns = Some(header(&record, &mut faults));
-            continue;
-        };
-        if record.len() != width {
-            faults.push(format!(
-                "line {line}: {} fields where the header has {width}",
-                record.len()
-            ));
+        let line = line(&record, reader.position().line());
+        if blank(&record) {
             continue;
         }
-        match row(&record, columns) {
-            Ok(row) => rows.extend(row),
-            Err(fault) => faults.push(format!("line {line}: {fault}")),
+        let Some(columns) = &columns else {
+            columns = Some(Columns::of(&record, line, &mut found));
+            continue;
+        };
+        if let Err(fault) = columns.row(&record, line, &mut rows) {
+            found.push(format!("line {line}: {fault}"));
         }
     }
     if columns.is_none() {
-        faults.push("the file is empty; its first line must name the columns".to_owned());
+        found.push("the file is empty; its first line must name the columns".to_owned());
     }
-    if faults.is_empty() {
+    if found.more > 0 {
+        found.faults.push(format!("and {} more", found.more));
+    }
+    if found.faults.is_empty() {
         Ok(rows)
     } else {
-        Err(Faults(faults))
+        Err(Faults(found.faults))
     }
+}
+
+/// The line on which a record begins, from where its reading began and ended: before it stand the empty lines that the
+/// reader left out, within it those that it has in quotes.
+fn line(record: &csv::ByteRecord, after: u64) -> u64 {
+    let before = record.position().map_or(0, csv::Position::line);
+    if after <= before + 1 {
+        return before;
+    }
+    let inside = record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
+    before.max(after.saturating_sub(inside + 1))
+}
+
+fn blank(record: &csv::ByteRecord) -> bool {
+    record.as_slice().trim_ascii().is_empty()
 }
 
 /// Where each known column is.
-fn header(record: &csv::ByteRecord, faults: &mut Vec<String>) -> Vec<Option<usize>> {
-    let names: Vec<String> = record
-        .iter()
-        .map(|field| String::from_utf8_lossy(field).to_lowercase())
-        .collect();
-    let columns: Vec<Option<usize>> = COLUMNS
-        .iter()
-        .map(|column| names.iter().position(|name| name == column))
-        .collect();
-    for column in COLUMNS {
-        if names.iter().filter(|name| *name == column).count() > 1 {
-            faults.push(format!("line 1: the column {column} stands twice"));
-        }
-    }
-    if !names.iter().any(|name| name == "account_id") {
-        faults.push("line 1: no column account_id; the first line must name the columns".to_owned());
-    }
-    if !["username", "key", "email"]
-        .iter()
-        .any(|wanted| names.iter().any(|name| name == wanted))
-    {
-        faults.push("line 1: none of the columns username, key, email".to_owned());
-    }
-    columns
+struct Columns {
+    positions: [Option<usize>; COLUMNS.len()],
+    width: usize,
 }
 
-fn row(record: &csv::ByteRecord, columns: &[Option<usize>]) -> Result<Option<Row>, String> {
-    let field = |index: usize| -> Result<Option<&str>, String> {
-        let Some(position) = columns.get(index).copied().flatten() else {
-            return Ok(None);
-        };
-        let bytes = record.get(position).unwrap_or_default();
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| format!("{} is not UTF-8", COLUMNS.get(index).copied().unwrap_or_default()))?;
-        Ok((!text.is_empty()).then_some(text))
-    };
-    let account = match field(3)? {
-        Some(text) if !AccountId::is_possible(text) => return Err(format!("{text:?} cannot be an account id")),
-        account => account.map(AccountId::new),
-    };
-    let row = Row {
-        username: field(0)?.map(Arc::from),
-        key: field(1)?.map(Arc::from),
-        email: field(2)?.map(Arc::from),
-        account,
-        full_name: field(4)?.map(Arc::from),
-        created: field(5)?.map(|text| instant("created", text)).transpose()?,
-        updated: field(6)?.map(|text| instant("updated", text)).transpose()?,
-    };
-    if row.username.is_none() && row.key.is_none() && row.email.is_none() {
-        if row.account.is_none() && record.iter().all(<[u8]>::is_empty) {
-            return Ok(None);
+impl Columns {
+    fn of(record: &csv::ByteRecord, line: u64, found: &mut Found) -> Self {
+        let names: Vec<String> = record
+            .iter()
+            .map(|field| String::from_utf8_lossy(field.trim_ascii()).to_lowercase())
+            .collect();
+        let has = |column: &str| names.iter().any(|name| name == column);
+        for column in COLUMNS {
+            if names.iter().filter(|name| *name == column).count() > 1 {
+                found.push(format!("line {line}: the column {column} stands twice"));
+            }
         }
-        return Err("no username, key or email".to_owned());
+        if !has("account_id") && !has("email") {
+            found.push(format!(
+                "line {line}: neither of the columns account_id and email; the first line must name the columns"
+            ));
+        }
+        if !["username", "key", "email"].into_iter().any(has) {
+            found.push(format!("line {line}: none of the columns username, key, email"));
+        }
+        Self {
+            positions: COLUMNS.map(|column| names.iter().position(|name| name == column)),
+            width: record.len(),
+        }
     }
-    Ok(Some(row))
+
+    /// The text of the column of this number in [`COLUMNS`].
+    fn text<'r>(&self, record: &'r csv::ByteRecord, column: usize) -> Result<&'r str, String> {
+        let Some(position) = self.positions.get(column).copied().flatten() else {
+            return Ok("");
+        };
+        let bytes = record.get(position).unwrap_or_default().trim_ascii();
+        let name = || COLUMNS.get(column).copied().unwrap_or_default();
+        let text = std::str::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", name()))?;
+        if text.len() > Rows::MOST_BYTES {
+            return Err(format!("{} is longer than {} bytes", name(), Rows::MOST_BYTES));
+        }
+        Ok(text)
+    }
+
+    fn row(&self, record: &csv::ByteRecord, line: u64, rows: &mut Rows) -> Result<(), String> {
+        if record.len() != self.width {
+            return Err(format!("{} fields where the header has {}", record.len(), self.width));
+        }
+        let mut texts = [""; Field::COUNT];
+        for (column, text) in texts.iter_mut().enumerate() {
+            *text = self.text(record, column)?;
+        }
+        let [username, key, email, old_email, account, _] = texts;
+        if !account.is_empty() && !AccountId::is_possible(account) {
+            return Err(format!("{account:?} cannot be an account id"));
+        }
+        let dates = [
+            instant("created", self.text(record, 6)?)?,
+            instant("updated", self.text(record, 7)?)?,
+        ];
+        let standing = standing(self.text(record, 8)?)?;
+        let primary = primary(self.text(record, 9)?)?;
+        if [username, key, email, old_email].iter().all(|name| name.is_empty()) {
+            return Err("no username, key or email".to_owned());
+        }
+        if rows.push(texts, dates, line, Bits::new(standing, primary)) {
+            Ok(())
+        } else {
+            Err(format!("more than {} bytes of text", Rows::MOST_TEXT))
+        }
+    }
+}
+
+fn standing(text: &str) -> Result<Standing, String> {
+    if text.is_empty() {
+        return Ok(Standing::Active);
+    }
+    Standing::ALL
+        .into_iter()
+        .find(|standing| standing.as_str().eq_ignore_ascii_case(text))
+        .ok_or_else(|| format!("status {text:?} is none of active, deactivated, tombstoned, app"))
+}
+
+fn primary(text: &str) -> Result<bool, String> {
+    if text.eq_ignore_ascii_case("true") {
+        Ok(true)
+    } else if text.is_empty() || text.eq_ignore_ascii_case("false") {
+        Ok(false)
+    } else {
+        Err(format!("primary {text:?} is neither true nor false"))
+    }
 }
 
 /// Epoch milliseconds, an RFC 3339 instant, or a date with or without a time (then UTC).
-fn instant(column: &str, text: &str) -> Result<i64, String> {
+fn instant(column: &str, text: &str) -> Result<Option<i64>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
     if let Ok(millis) = text.parse::<i64>() {
-        return Ok(millis);
+        return Ok(Some(millis));
     }
-    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
-        return Ok(instant.as_millisecond());
-    }
-    text.parse::<jiff::civil::DateTime>()
-        .and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC))
-        .map(|time| time.timestamp().as_millisecond())
-        .map_err(|_| format!("{column} {text:?} is neither epoch milliseconds nor a date like 2024-09-25 18:14:01"))
+    // A failed attempt costs more than a good one, so the likelier one goes first: an offset can only follow the date.
+    let civil = || {
+        let time = text.parse::<jiff::civil::DateTime>().ok()?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    let offset = text
+        .bytes()
+        .skip(10)
+        .any(|byte| matches!(byte, b'Z' | b'z' | b'+' | b'-' | b'['));
+    let instant = if offset {
+        text.parse().ok().or_else(civil)
+    } else {
+        civil()
+    };
+    instant
+        .map(|instant: jiff::Timestamp| Some(instant.as_millisecond()))
+        .ok_or_else(|| format!("{column} {text:?} is neither epoch milliseconds nor a date like 2024-09-25 18:14:01"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn faults(text: &[u8]) -> Vec<String> {
+        parse(text, text.len()).err().unwrap().0
+    }
+
     #[test]
     fn columns_come_in_any_order_with_any_line_ends_and_a_mark_in_front() {
-        let text = "\u{feff}Email,note,ACCOUNT_ID,username,created\r\n a@example.com ,x,5b10,\"O'Neil, \"\"Bob\"\"\",2022-06-07 12:38:40\r\n,,,,\r\n";
-        let rows = parse(text.as_bytes()).unwrap();
-        assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0].email.as_deref(), Some("a@example.com"));
-        assert_eq!(rows[0].username.as_deref(), Some("O'Neil, \"Bob\""));
-        assert_eq!(rows[0].account, Some(AccountId::new("5b10")));
-        assert_eq!(rows[0].created, Some(1_654_605_520_000));
+        let text = "\u{feff}Email,note,ACCOUNT_ID,username,created,Status,PRIMARY,old_email\r\n a@example.com ,x,5b10,\"O'Neil, \"\"Bob\"\"\",2022-06-07 12:38:40,Tombstoned,TRUE,\"b@example.com\"\r\n,,,,,,,\r\n";
+        let rows = parse(text.as_bytes(), 0).unwrap();
+        assert_eq!(rows.rows.len(), 1);
+        let row = rows.get(0).unwrap();
+        assert_eq!(rows.text(row, Field::Email), Some("a@example.com"));
+        assert_eq!(rows.text(row, Field::OldEmail), Some("b@example.com"));
+        assert_eq!(rows.text(row, Field::Username), Some("O'Neil, \"Bob\""));
+        assert_eq!(rows.text(row, Field::Account), Some("5b10"));
+        assert_eq!(rows.text(row, Field::FullName), None);
+        assert_eq!(rows.date(0, 0), Some(1_654_605_520_000));
+        assert_eq!(rows.date(0, 1), None);
+        assert_eq!(row.bits.standing(), Standing::Tombstoned);
+        assert!(row.bits.has(Bits::PRIMARY));
     }
 
     #[test]
     fn every_fault_is_told_with_its_line() {
-        let text = b"username,account_id,created\njdoe,bad id!,\nok,a1\n,a2,\nx,a3,tomorrow\n\xff,a4,\n";
-        let faults = parse(text).unwrap_err();
+        let text = b"username,account_id,created,status,primary\njdoe,bad id!,,,\nok,a1\n,a2,,,\nx,a3,tomorrow,,\n\xff,a4,,,\ny,a5,,gone,\nz,a6,,,yes\n";
         assert_eq!(
-            faults.0,
+            faults(text),
             [
                 "line 2: \"bad id!\" cannot be an account id",
-                "line 3: 2 fields where the header has 3",
+                "line 3: 2 fields where the header has 5",
                 "line 4: no username, key or email",
                 "line 5: created \"tomorrow\" is neither epoch milliseconds nor a date like 2024-09-25 18:14:01",
                 "line 6: username is not UTF-8",
+                "line 7: status \"gone\" is none of active, deactivated, tombstoned, app",
+                "line 8: primary \"yes\" is neither true nor false",
             ]
         );
-        assert!(parse(b"").unwrap_err().0[0].contains("empty"));
-        assert!(parse(b"a,b\n").unwrap_err().0[0].contains("account_id"));
+        assert!(faults(b"")[0].contains("empty"));
+        assert!(faults(b"a,b\n")[0].contains("account_id"));
+        assert!(faults(b"username,username,email\n")[0].contains("stands twice"));
+        assert!(parse(&b"username,email\n"[..], 0).is_ok(), "an e-mail address will do");
+    }
+
+    #[test]
+    fn lines_are_counted_over_empty_ones_quoted_ones_and_either_end() {
+        for end in ["\n", "\r\n"] {
+            let text = format!(
+                "username,account_id{end}{end}{end}bad,b!{end}\"two{end}lines\",b!{end}good,b{end}\"two{end}lines\",b{end}last,b!"
+            );
+            let lines: Vec<String> = faults(text.as_bytes())
+                .iter()
+                .map(|fault| fault.split(':').next().unwrap().to_owned())
+                .collect();
+            assert_eq!(lines, ["line 4", "line 5", "line 10"], "{end:?}");
+            let rows = parse(text.replace('!', "").as_bytes(), 0).unwrap();
+            let lines: Vec<u32> = rows.rows.iter().map(|row| row.line).collect();
+            assert_eq!(lines, [4, 5, 7, 8, 10], "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_hopeless_file_is_not_told_line_by_line() {
+        let text = format!("username,account_id\n{}", "x,b!\n".repeat(250));
+        let faults = faults(text.as_bytes());
+        assert_eq!(faults.len(), 101);
+        assert_eq!(faults[100], "and 150 more");
+        let long = format!("username,account_id\n{},b\n", "x".repeat(9000));
+        assert!(super::parse(long.as_bytes(), 0).err().unwrap().0[0].contains("longer"));
+    }
+
+    #[test]
+    fn dates_come_in_every_form_that_was_ever_exported() {
+        for (text, expected) in [
+            ("1654605520000", 1_654_605_520_000),
+            ("2022-06-07 12:38:40", 1_654_605_520_000),
+            ("2022-06-07T12:38:40", 1_654_605_520_000),
+            ("2022-06-07T12:38:40Z", 1_654_605_520_000),
+            ("2022-06-07T14:38:40+02:00", 1_654_605_520_000),
+            ("2022-06-07", 1_654_560_000_000),
+        ] {
+            assert_eq!(instant("created", text), Ok(Some(expected)), "{text}");
+        }
     }
 }

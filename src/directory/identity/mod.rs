@@ -1,11 +1,25 @@
 //! Names to accounts, and back.
 //!
 //! A name is a username, a user key, an e-mail address, or the id of an account that is known or that Cloud confirms.
-//! It means exactly one account, or there is a reason why it means none; never a guess. Further sources join the
-//! chain in [`Identity::resolve`].
+//! It means exactly one account, or there is a reason why it means none; never a guess. Who says so is a chain of
+//! sources: the map, a file of the operator's; what was learned before; what Cloud can be asked. Those that cost no
+//! call are all compared; those that do are asked in the order of the chain, about names that nobody knows yet. Two
+//! that disagree are asked again, and a name that stays between them is ambiguous.
+//!
+//! `map`, with what it is built of, and `current` are the operator's file; `claims` is what was learned, and what follows from it; `live`
+//! asks Cloud, and `batch` puts the questions together; `resolve` is the way in, `names` the way back.
 
+mod batch;
+mod build;
+mod claims;
+mod current;
 mod file;
+mod index;
+mod live;
 mod map;
+mod names;
+mod resolve;
+mod rows;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,14 +28,23 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use moka::future::Cache;
 
-pub use file::{Faults, parse, read};
-pub use map::{Entry, Map, Meaning, Row};
+pub use current::Current;
+pub use file::Faults;
+pub use live::Drivers;
+pub use map::{Column, Entry, Map, Meaning, Unlinked};
+pub use names::{Row, Wish};
+pub use resolve::Resolution;
 
-use super::plan::Change;
 use crate::cloud::{BULK, Confluence, Error, Operation, Patience, Profile};
 use crate::metrics::Metrics;
-use crate::model::{AccountId, Context, NameKey, Skip};
-use crate::settings;
+use crate::model::{AccountId, Context, NameKey, Source};
+use crate::settings::{self, Link, Settings};
+use crate::store::Store;
+use claims::{Ages, Claim, Heard, now};
+use live::{Live, is_address};
+
+/// A claim that was heard again so soon is not written again.
+const HEARD_LATELY_MS: i64 = 86_400_000;
 
 /// What is known of an account besides the map.
 #[derive(Clone, Debug)]
@@ -59,126 +82,115 @@ impl moka::Expiry<AccountId, Known> for Lives {
 /// The chain of sources, as one credential may see them.
 #[derive(Debug)]
 pub struct Identity {
-    map: Arc<Map>,
+    map: Arc<Current>,
+    /// The map whose unknown names are remembered.
+    seen_map: std::sync::atomic::AtomicU64,
+    chain: Vec<Link>,
     known: Cache<AccountId, Known>,
+    heard: Arc<Heard>,
+    live: Live,
+    ages: Ages,
     /// One confirmation at a time: whoever waits finds the answers there instead of asking again.
     confirming: tokio::sync::Mutex<()>,
     metrics: Metrics,
 }
 
+/// What the facade knows beyond its callers' own view: its drivers, and what it learned before.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// The sources that have a credential.
+    pub drivers: Drivers,
+    /// What outlives a restart.
+    pub store: Option<Store>,
+}
+
 impl Identity {
-    /// A chain over `map`, with nothing learned yet.
+    /// A chain over `map`, with nothing heard yet but what `own` remembers.
     #[must_use]
-    pub fn new(map: Arc<Map>, settings: &settings::Cache, metrics: Metrics) -> Self {
+    pub fn new(map: Arc<Current>, own: Own, settings: &Settings, metrics: Metrics) -> Self {
+        let cache = &settings.cache;
         let lives = Lives {
-            positive: settings::seconds(settings.accounts_ttl_s),
-            negative: settings::seconds(settings.negative_ttl_s),
+            positive: settings::seconds(cache.accounts_ttl_s),
+            negative: settings::seconds(cache.negative_ttl_s),
         };
         let known = Cache::builder()
-            .max_capacity(settings.max_accounts)
+            .max_capacity(cache.max_accounts)
             .expire_after(lives)
             .build();
+        let chain = settings.identity.sources.clone();
+        let store = own.store.filter(|_| chain.contains(&Link::Learned));
+        let heard = Arc::new(Heard::new(store, cache.max_accounts));
+        let millis = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
         Self {
+            live: Live::new(&own.drivers, &heard, settings, &metrics),
+            seen_map: map.generation().into(),
             map,
+            chain,
             known,
+            heard,
+            ages: Ages {
+                known: millis(settings.identity.learned_max_age_days.saturating_mul(86_400)),
+                switched_off: millis(cache.negative_ttl_s),
+            },
             confirming: tokio::sync::Mutex::new(()),
             metrics,
         }
     }
 
-    /// The identity map.
+    /// The identity map in use.
     #[must_use]
-    pub fn map(&self) -> &Map {
-        &self.map
+    pub fn map(&self) -> Arc<Map> {
+        self.map.now()
     }
 
-    /// Remembers accounts that Cloud showed.
+    /// Which identity map is in use.
+    #[must_use]
+    pub fn map_generation(&self) -> u64 {
+        self.map.generation()
+    }
+
+    /// Remembers accounts that Cloud showed, and the addresses that their profiles show.
     pub async fn learn(&self, profiles: &[Arc<Profile>]) {
+        let listens = self.chain.contains(&Link::Members);
+        let mut addresses = Vec::new();
         for profile in profiles {
-            self.known
-                .insert(profile.account.clone(), Known::Account(Arc::clone(profile)))
-                .await;
-        }
-    }
-
-    /// What each name means, in order. Asks Cloud only about names that have the shape of an account id and that
-    /// nothing else explains: ⌈such names ÷ 100⌉ calls.
-    ///
-    /// # Errors
-    /// Cloud could not be asked: that is not "unknown".
-    pub async fn resolve(
-        &self,
-        names: &[String],
-        change: Change,
-        cloud: &Confluence,
-        context: &Context,
-    ) -> Result<Vec<Result<AccountId, Skip>>, Error> {
-        let mut answers = Vec::with_capacity(names.len());
-        let mut open: HashMap<AccountId, Vec<usize>> = HashMap::new();
-        for (index, name) in names.iter().enumerate() {
-            let answer = self.without_asking(name).await;
-            if answer == Err(Skip::Unknown) && AccountId::has_known_shape(name) {
-                open.entry(AccountId::new(name)).or_default().push(index);
+            let known = Known::Account(Arc::clone(profile));
+            if listens && is_address(&profile.email) {
+                addresses.push((NameKey::of(&profile.email), profile));
             }
-            answers.push(answer);
+            self.known.insert(profile.account.clone(), known).await;
         }
-        if !open.is_empty() {
-            let ids: Vec<AccountId> = open.keys().cloned().collect();
-            let profiles = self.profiles(&ids, cloud, context).await?;
-            for (id, indices) in open {
-                let answer = profiles
-                    .get(&id)
-                    .map(|profile| profile.account.clone())
-                    .ok_or(Skip::Unknown);
-                for index in indices {
-                    if let Some(slot) = answers.get_mut(index) {
-                        slot.clone_from(&answer);
-                    }
-                }
+        let keys: Vec<NameKey> = addresses.iter().map(|(key, _)| key.clone()).collect();
+        // What the store cannot tell is not worth a request: it is written again, no more.
+        let heard = self.heard.get(&keys).await.unwrap_or_default();
+        let now = now();
+        let mut new = Vec::new();
+        for (index, (key, profile)) in addresses.into_iter().enumerate() {
+            let standing = profile.standing;
+            let is_old_news = |claim: &Claim| {
+                claim.source == Source::Members
+                    && claim.account == profile.account
+                    && claim.standing == standing
+                    && now.saturating_sub(claim.learned_at) < HEARD_LATELY_MS.min(self.ages.known / 2)
+            };
+            if !heard.get(index).is_some_and(|claims| claims.iter().any(is_old_news)) {
+                let claim = Claim {
+                    account: profile.account.clone(),
+                    source: Source::Members,
+                    standing,
+                    learned_at: now,
+                };
+                new.push((key, claim));
             }
         }
-        // Programs are not put into groups by name; one that is in a group is shown there, and can be taken out.
-        for answer in answers.iter_mut().filter(|_| change == Change::Add) {
-            if let Ok(account) = answer
-                && let Some(Known::Account(profile)) = self.known.get(account).await
-                && profile.is_app
-            {
-                *answer = Err(Skip::NotAPerson);
-            }
-        }
-        Ok(answers)
+        self.heard.add(new);
     }
 
-    /// What the map and the pages already read make of a name.
-    async fn without_asking(&self, name: &str) -> Result<AccountId, Skip> {
-        if name.trim().is_empty() {
-            return Err(Skip::Blank);
-        }
-        let by_name = match self.map.by_name(&NameKey::of(name)) {
-            Some(Meaning::Ambiguous) => return Err(Skip::Ambiguous),
-            Some(Meaning::One(entry)) => Some(entry.account.clone()),
-            Some(Meaning::NoAccount) | None => None,
-        };
-        let by_id = if AccountId::is_possible(name) {
-            self.confirmed(&AccountId::new(name)).await
-        } else {
-            None
-        };
-        match (by_name, by_id) {
-            (Some(one), Some(other)) if one != other => Err(Skip::Ambiguous),
-            (Some(account), _) | (None, Some(account)) => Ok(account),
-            (None, None) => Err(Skip::Unknown),
-        }
-    }
-
-    /// The id, if the map holds it or Cloud showed it.
-    async fn confirmed(&self, id: &AccountId) -> Option<AccountId> {
-        if let Some(entry) = self.map.by_account(id) {
-            return Some(entry.account.clone());
-        }
-        match self.known.get(id).await {
-            Some(Known::Account(profile)) => Some(profile.account.clone()),
-            _ => None,
+    /// A new map knows names that nobody knew: what was asked in vain may be asked again.
+    fn heed_map(&self) {
+        let generation = self.map.generation();
+        if self.seen_map.swap(generation, std::sync::atomic::Ordering::AcqRel) != generation {
+            self.live.forget();
         }
     }
 
@@ -214,18 +226,31 @@ impl Identity {
                 None => open.push(id.clone()),
             }
         }
+        found.extend(self.profiles_now(&open, cloud, context).await?);
+        Ok(found)
+    }
+
+    /// The same, past the cache.
+    async fn profiles_now(
+        &self,
+        ids: &[AccountId],
+        cloud: &Confluence,
+        context: &Context,
+    ) -> Result<HashMap<AccountId, Arc<Profile>>, Error> {
         let patience = Patience::Until(context.read_deadline);
-        let chunks = open
+        let chunks = ids
             .chunks(BULK)
             .map(|chunk| cloud.users(chunk, &context.request, patience));
         let asked = try_join_all(chunks).await?.into_iter().flatten();
-        found.extend(asked.map(|profile| (profile.account.clone(), Arc::new(profile))));
+        let found: HashMap<AccountId, Arc<Profile>> = asked
+            .map(|profile| (profile.account.clone(), Arc::new(profile)))
+            .collect();
         // The cache only saves the next question: it may be too small to keep every answer.
-        for id in open {
+        for id in ids {
             let known = found
-                .get(&id)
+                .get(id)
                 .map_or(Known::Nobody, |profile| Known::Account(Arc::clone(profile)));
-            self.known.insert(id, known).await;
+            self.known.insert(id.clone(), known).await;
         }
         Ok(found)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::Wanted;
-use super::claims::{Claim, Claims, Verdict, judge, now};
+use super::claims::{Claim, Verdict, judge, now};
 use super::live::is_address;
 use super::{Identity, Known, Map, Meaning};
 use crate::cloud::{Confluence, Error};
@@ -50,16 +50,8 @@ impl Case<'_> {
 
     /// Whether it is worth asking on.
     fn is_open(&self) -> bool {
-        self.decided.is_none() && !matches!(self.verdict(), Verdict::One(..)) && !self.is_settled_dispute()
-    }
-
-    /// The map, or the name's own id, is one side of a dispute: no call can settle that.
-    fn is_settled_dispute(&self) -> bool {
-        match judge(&self.fixed) {
-            Verdict::Ambiguous => true,
-            Verdict::One(..) => self.verdict() == Verdict::Ambiguous && self.learned.is_empty(),
-            Verdict::Open => false,
-        }
+        let beyond_asking = self.decided.is_some() || judge(&self.fixed) == Verdict::Ambiguous;
+        !beyond_asking && !matches!(self.verdict(), Verdict::One(..))
     }
 
     /// Whether `source` is to be asked: nobody knows the name, or the source is one of those that disagree.
@@ -85,11 +77,11 @@ impl Case<'_> {
             (None, Verdict::Ambiguous) => Err(Skip::Ambiguous),
             (None, Verdict::Open) => Err(self.otherwise),
         };
-        let nobody = meaning == Err(Skip::Unknown);
+        let undecided = self.decided.is_none() && meaning.is_err();
         Resolution {
             meaning,
             claims: self.fixed.into_iter().chain(self.learned).collect(),
-            failed: self.failed.filter(|_| nobody),
+            failed: self.failed.filter(|_| undecided),
         }
     }
 }
@@ -133,7 +125,7 @@ impl Identity {
 
     async fn standing(&self, account: &AccountId, standing: Standing) -> Option<Skip> {
         let is_app = || async {
-            matches!(self.known.get(account).await, Some(Known::Account(profile)) if profile.is_app)
+            matches!(self.known.get(account).await, Some(Known::Account(profile)) if profile.standing == Standing::App)
         };
         match standing.objection() {
             None if is_app().await => Standing::App.objection(),
@@ -198,19 +190,13 @@ impl Identity {
             case.decided = Some(Skip::Blank);
             return case;
         }
-        let said = |account: AccountId, source, standing| Claim {
-            account,
-            source,
-            standing,
-            learned_at: now(),
-        };
         if self.chain.contains(&Link::Map) {
             match map.by_name(text) {
                 Some(Meaning::Ambiguous) => {
                     case.decided = Some(Skip::Ambiguous);
                     let candidates = map.candidates(text).into_iter();
                     case.fixed.extend(candidates.filter_map(|candidate| {
-                        Some(said(candidate.account_id()?, Source::Map, candidate.standing))
+                        Some(said(AccountId::new(candidate.account?), Source::Map, candidate.standing))
                     }));
                 }
                 Some(Meaning::One(entry)) => {
@@ -224,6 +210,7 @@ impl Identity {
                 }
                 Some(Meaning::Tombstoned) => case.otherwise = Skip::Tombstoned,
                 Some(Meaning::Deactivated) => case.otherwise = Skip::Deactivated,
+                Some(Meaning::App) => case.otherwise = Skip::NotAPerson,
                 Some(Meaning::NoAccount) | None => {}
             }
         }
@@ -323,12 +310,8 @@ impl Identity {
             match &profiles {
                 Ok(profiles) => {
                     if let Some(profile) = profiles.get(&AccountId::new(case.text)) {
-                        case.fixed.push(Claim {
-                            account: profile.account.clone(),
-                            source: Source::AccountId,
-                            standing: profile.standing,
-                            learned_at: now(),
-                        });
+                        case.fixed
+                            .push(said(profile.account.clone(), Source::AccountId, profile.standing));
                     }
                 }
                 Err(error) => _ = case.failed.get_or_insert_with(|| error.clone()),
@@ -363,23 +346,22 @@ impl Identity {
             match &profiles {
                 Ok(profiles) => {
                     let accounts = of_pages(case);
-                    for key in case.keys.clone() {
+                    let mut still = Vec::new();
+                    for key in &case.keys {
                         let shows = |id: &&AccountId| {
-                            profiles.get(*id).is_some_and(|profile| NameKey::of(&profile.email) == key)
+                            profiles
+                                .get(*id)
+                                .is_some_and(|profile| NameKey::of(&profile.email) == *key)
                         };
                         let claims: Vec<Claim> = accounts
                             .iter()
                             .filter(shows)
-                            .map(|id| Claim {
-                                account: id.clone(),
-                                source: Source::Members,
-                                standing: Standing::Active,
-                                learned_at: now(),
-                            })
+                            .map(|id| said(id.clone(), Source::Members, Standing::Active))
                             .collect();
-                        self.heard.replace(&key, Source::Members, &claims);
-                        case.replace(Source::Members, claims);
+                        self.heard.replace(key, Source::Members, &claims);
+                        still.extend(claims);
                     }
+                    case.replace(Source::Members, still);
                 }
                 Err(error) => _ = case.failed.get_or_insert_with(|| error.clone()),
             }
@@ -387,8 +369,12 @@ impl Identity {
     }
 }
 
-/// The claims a name's own row may show; kept for tests of the chain.
-#[cfg(test)]
-fn claims_of(claims: &Claims) -> Vec<&str> {
-    claims.iter().map(|claim| claim.account.as_str()).collect()
+/// A claim of this moment.
+fn said(account: AccountId, source: Source, standing: Standing) -> Claim {
+    Claim {
+        account,
+        source,
+        standing,
+        learned_at: now(),
+    }
 }

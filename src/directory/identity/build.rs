@@ -1,0 +1,241 @@
+//! From rows to the index, once: which row belongs to which account, what each name leads to, what is shown.
+//!
+//! A row without an account id belongs to the account one of whose own rows gives its e-mail address, as `email` or
+//! `old_email`; so a list of usernames and a list of accounts need nothing in common but addresses.
+
+use std::collections::HashSet;
+
+use super::index::{Ids, Kind, Lead, Names};
+use super::map::{Account, Map};
+use super::rows::{Bits, Field, NONE, Row, Rows};
+use crate::model::{NameKey, Standing};
+use crate::settings::PrimaryRule;
+
+/// Builds the index.
+pub(super) fn build(mut rows: Rows, rule: PrimaryRule) -> Map {
+    rows.shrink();
+    let mut ids = Ids::with_capacity(rows.linked);
+    let mut names = Names::with_capacity(rows.names);
+    let mut accounts = own_rows(&mut rows, &mut ids, &mut names);
+    if rows.linked < rows.rows.len() {
+        other_rows(&mut rows, &names);
+        claim_all(&mut rows, &mut names, |row| !row.has(Field::Account));
+    }
+    chain(&mut rows, &mut accounts);
+    for account in &mut accounts {
+        describe(account, &mut rows, rule);
+    }
+    let claims = mark_ambiguous(&mut rows, &names);
+    Map {
+        rows,
+        accounts,
+        ids,
+        names,
+        claims,
+    }
+}
+
+/// Numbers the accounts in the order of the file, and enters the names of the rows that have one.
+fn own_rows(rows: &mut Rows, ids: &mut Ids, names: &mut Names) -> Vec<Account> {
+    let mut accounts = Vec::with_capacity(rows.linked);
+    for (number, row) in (0..).zip(rows.rows.iter_mut()) {
+        if !row.has(Field::Account) {
+            continue;
+        }
+        let next = u32::try_from(accounts.len()).unwrap_or(NONE);
+        row.entry = ids.number(&rows.texts, row.span(Field::Account), next);
+        if row.entry == next {
+            accounts.push(Account::new(number));
+        }
+    }
+    accounts.shrink_to_fit();
+    claim_all(rows, names, |row| row.has(Field::Account));
+    accounts
+}
+
+/// Finds out whose the rows without an account id are, by the names of the rows that have one alone: no such row decides
+/// about another.
+fn other_rows(rows: &mut Rows, names: &Names) {
+    let texts = &rows.texts;
+    for row in rows.rows.iter_mut().filter(|row| !row.has(Field::Account)) {
+        if !row.has(Field::Email) {
+            continue;
+        }
+        match names.find(texts, row.span(Field::Email).of(texts)) {
+            Some((lead, _)) if lead.kind == Kind::AccountsEmail => {
+                row.entry = lead.target;
+                row.bits.set(Bits::LINKED);
+            }
+            Some((lead, _)) if lead.kind == Kind::Ambiguous => row.bits.set(Bits::CONFLICT),
+            _ => {}
+        }
+    }
+}
+
+/// Enters all names of the rows that `which` picks.
+fn claim_all(rows: &mut Rows, names: &mut Names, which: impl Fn(&Row) -> bool) {
+    let Rows { texts, rows, .. } = rows;
+    for number in 0..rows.len() {
+        let Some(row) = rows.get(number).copied().filter(&which) else {
+            continue;
+        };
+        let mut first = 0;
+        for field in Field::NAMES.into_iter().filter(|field| row.has(*field)) {
+            let same_email = |texts: &str, one: u32, other: u32| {
+                let email = |row: u32| {
+                    rows.get(row as usize)
+                        .map_or("", |row| row.span(Field::Email).of(texts))
+                };
+                NameKey::same(email(one), email(other))
+            };
+            let number = u32::try_from(number).unwrap_or(NONE);
+            if names.claim(texts, row.span(field), lead(&row, number, field), same_email) {
+                first |= Bits::first(field);
+            }
+        }
+        if let Some(row) = rows.get_mut(number) {
+            row.bits.set(first);
+        }
+    }
+}
+
+/// What a row says of its name in `field`.
+fn lead(row: &Row, number: u32, field: Field) -> Lead {
+    if row.bits.has(Bits::CONFLICT) {
+        return Lead::AMBIGUOUS;
+    }
+    let own = row.has(Field::Account);
+    let (kind, target) = match field {
+        _ if row.entry == NONE && row.has(Field::Email) => (Kind::Email, number),
+        _ if row.entry == NONE => (Kind::Nothing, NONE),
+        Field::Email | Field::OldEmail if own => (Kind::AccountsEmail, row.entry),
+        _ => (Kind::Account, row.entry),
+    };
+    Lead {
+        kind,
+        standing: row.bits.standing(),
+        target,
+    }
+}
+
+/// Strings the rows of each account together, in the order of the file.
+fn chain(rows: &mut Rows, accounts: &mut [Account]) {
+    for (number, row) in rows.rows.iter_mut().enumerate().rev() {
+        if let Some(account) = accounts.get_mut(row.entry as usize) {
+            row.next = std::mem::replace(&mut account.first, u32::try_from(number).unwrap_or(NONE));
+        }
+    }
+}
+
+/// Decides what an account is shown as. Its standing is that of its most alive row.
+fn describe(account: &mut Account, rows: &mut Rows, rule: PrimaryRule) {
+    let chain = rows.chain(account.first);
+    account.standing = chain.map(|(_, row)| row.bits.standing()).min().unwrap_or_default();
+    let single = rows.get(account.first).is_some_and(|row| row.next == NONE);
+    account.email = current_email(account, rows, single);
+    let email = rows.get(account.email).and_then(|row| rows.text(row, Field::Email));
+    // A row that says so first, then whoever is still there, then the rule, then the order of the file.
+    account.primary = rows
+        .chain(account.first)
+        .filter(|(_, row)| row.has(Field::Username))
+        .min_by_key(|(_, row)| {
+            let marked = row.bits.has(Bits::PRIMARY);
+            let rule = if marked { PrimaryRule::First } else { rule };
+            (!marked, row.bits.standing(), rank(rule, row, rows, email))
+        })
+        .map_or(NONE, |(number, _)| number);
+    if single {
+        return;
+    }
+    let mut seen = HashSet::new();
+    let mut repeats = Vec::new();
+    let primary = rows.get(account.primary).map(|row| (account.primary, row));
+    for (number, row) in primary.into_iter().chain(rows.chain(account.first)) {
+        if let Some(username) = rows.text(row, Field::Username)
+            && !seen.insert(NameKey::of(username))
+            && number != account.primary
+        {
+            repeats.push(number);
+        }
+    }
+    account.merged = seen.len() > 1;
+    for number in repeats {
+        if let Some(row) = rows.rows.get_mut(number as usize) {
+            row.bits.set(Bits::REPEATS);
+        }
+    }
+}
+
+/// The first row of the account's own whose address is nowhere called an old one of this account.
+fn current_email(account: &Account, rows: &Rows, single: bool) -> u32 {
+    let old: HashSet<NameKey> = if single {
+        HashSet::new()
+    } else {
+        let chain = rows.chain(account.first);
+        chain
+            .filter_map(|(_, row)| rows.text(row, Field::OldEmail))
+            .map(NameKey::of)
+            .collect()
+    };
+    let is_old = |row: &Row, email: &str| {
+        rows.text(row, Field::OldEmail)
+            .is_some_and(|old| NameKey::same(old, email))
+            || (!old.is_empty() && old.contains(&NameKey::of(email)))
+    };
+    rows.chain(account.first)
+        .filter(|(_, row)| !row.bits.has(Bits::LINKED))
+        .find(|(_, row)| rows.text(row, Field::Email).is_some_and(|email| !is_old(row, email)))
+        .map_or(NONE, |(number, _)| number)
+}
+
+/// The rule's opinion of a row's username: the lowest is shown.
+fn rank(rule: PrimaryRule, row: &Row, rows: &Rows, email: Option<&str>) -> usize {
+    let username = rows.text(row, Field::Username).unwrap_or_default();
+    match rule {
+        PrimaryRule::First => 0,
+        PrimaryRule::Shortest => username.chars().count(),
+        PrimaryRule::MatchesEmail => {
+            let own = [Field::Email, Field::OldEmail].map(|field| rows.text(row, field));
+            let matches = |address: &str| {
+                let local = address.rsplit_once('@').map_or(address, |(local, _)| local);
+                NameKey::same(username, address) || NameKey::same(username, local)
+            };
+            usize::from(!own.into_iter().chain([email]).flatten().any(matches))
+        }
+    }
+}
+
+/// Marks the names that do not lead back, and notes who claims them: the place of the name's text, row and column.
+fn mark_ambiguous(rows: &mut Rows, names: &Names) -> Vec<(u32, u32, Field)> {
+    let ambiguous = names.ambiguous(&rows.texts);
+    let mut claims = Vec::new();
+    if ambiguous.len() == 0 {
+        return claims;
+    }
+    let texts = &rows.texts;
+    for (number, row) in (0..).zip(rows.rows.iter_mut()) {
+        for field in Field::NAMES {
+            // An empty text is no name, and is not found.
+            if let Some((_, at)) = ambiguous.find(texts, row.span(field).of(texts)) {
+                row.bits.set(Bits::ambiguous(field));
+                claims.push((at, number, field));
+            }
+        }
+    }
+    claims.sort_unstable_by_key(|(at, number, field)| (*at, *number, *field as usize));
+    claims.shrink_to_fit();
+    claims
+}
+
+impl Account {
+    fn new(own: u32) -> Self {
+        Self {
+            own,
+            first: NONE,
+            primary: NONE,
+            email: NONE,
+            standing: Standing::Active,
+            merged: false,
+        }
+    }
+}
