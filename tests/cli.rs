@@ -323,3 +323,73 @@ fn a_health_check_of_nobody_fails() {
         .unwrap();
     assert_eq!(ended.status.code(), Some(1));
 }
+
+/// A `serve` that has said that it serves.
+#[cfg(unix)]
+fn serve(config: &Path) -> Child {
+    let mut child = program()
+        .args(["serve", "--config"])
+        .arg(config)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut seen = Vec::new();
+    loop {
+        match lines.next() {
+            Some(line) if line.contains("serving") => break,
+            Some(line) => seen.push(line),
+            None => panic!("it does not serve: {seen:?}"),
+        }
+    }
+    // Nobody may hold up a program that logs.
+    std::thread::spawn(move || lines.for_each(drop));
+    child
+}
+
+#[cfg(unix)]
+#[test]
+fn a_state_directory_serves_one_process_and_the_next_one_when_that_was_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("facade.toml");
+    let state = directory.path().join("state");
+    std::fs::write(
+        &config,
+        format!(
+            "state_dir = {state:?}\n[inbound]\nlisten = \"127.0.0.1:0\"\nmode = \"open\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+             [cloud]\nbase_url = \"http://127.0.0.1:1\"\nemail = \"robot@example.com\"\napi_token = \"t\"\n"
+        ),
+    )
+    .unwrap();
+    let stop = |mut child: Child| {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    let nothing = check(&config);
+    assert!(
+        text(&nothing.stdout).contains("used by nobody"),
+        "{}",
+        text(&nothing.stdout)
+    );
+    assert!(!state.join("identities.sqlite3").exists(), "checking makes no store");
+
+    let first = serve(&config);
+    let pid = format!("(pid {})", first.id());
+    let second = program().args(["serve", "--config"]).arg(&config).output().unwrap();
+    assert_eq!(second.status.code(), Some(2));
+    let said = text(&second.stderr);
+    let state = state.to_str().unwrap();
+    for part in ["is used by another extender-facade", "give each its own", &pid, state] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let looked = text(&check(&config).stdout);
+    for line in [
+        format!("ok    state        state_dir {state} is used by a running facade {pid}"),
+        "ok    state        0 learned identities".to_owned(),
+    ] {
+        assert!(looked.lines().any(|other| other == line), "{line}: {looked}");
+    }
+
+    stop(first);
+    stop(serve(&config));
+}

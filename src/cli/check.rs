@@ -89,8 +89,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Err(faults) => report.faults("map", &faults),
     }
-    if let Err(faults) = server::check_files(&settings) {
-        report.faults("files", &faults);
+    match server::check_files(&settings) {
+        Ok(notes) => notes.iter().for_each(|note| report.good("state", note)),
+        Err(faults) => report.faults("files", &faults),
     }
     match server::cloud(&settings, &Metrics::new()) {
         // Its fault is one of the settings, told above.

@@ -22,7 +22,7 @@ use crate::extender::Extender;
 use crate::extender::auth::{Accounts, Door, Passthrough};
 use crate::metrics::Metrics;
 use crate::settings::{Faults, Mode, Settings, seconds};
-use crate::store::{StateLock, Store};
+use crate::store::{self, ReadOnly, StateLock, Store};
 
 /// How long answers may take to be written once the operations behind them were cut short.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -136,15 +136,40 @@ pub fn load_accounts(settings: &Settings) -> Result<Option<Accounts>, Faults> {
 }
 
 /// Tries the other files that the settings name: the certificate, and the state directory, which is made where it is
-/// not there.
+/// not there, and may be in use. Returns what there is to say about them.
 ///
 /// # Errors
 /// What is wrong with them.
-pub fn check_files(settings: &Settings) -> Result<(), Faults> {
-    let mut faults = Vec::new();
+pub fn check_files(settings: &Settings) -> Result<Vec<String>, Faults> {
+    let (mut notes, mut faults) = (Vec::new(), Vec::new());
     faults.extend(tls(settings).err());
-    faults.extend(audit(settings, Metrics::new()).err());
-    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+    let dir = &settings.state_dir;
+    match StateLock::ask(dir) {
+        // The audit is open over there: what it is writing must not be taken for half a line.
+        Err(store::Error::InUse { pid, .. }) => {
+            let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            notes.push(format!("state_dir {} is used by a running facade{pid}", dir.display()));
+        }
+        Err(error) => faults.push(error.to_string()),
+        Ok(()) => {
+            faults.extend(audit(settings, Metrics::new()).err());
+            notes.push(format!("state_dir {} is used by nobody now", dir.display()));
+        }
+    }
+    let learned = ReadOnly::open(dir).and_then(|store| {
+        store.check()?;
+        store.count()
+    });
+    match learned {
+        Ok(rows) => notes.push(format!("{rows} learned identities")),
+        Err(store::Error::Absent { .. }) => notes.push("nothing has been learned yet".to_owned()),
+        Err(error) => faults.push(error.to_string()),
+    }
+    if faults.is_empty() {
+        Ok(notes)
+    } else {
+        Err(Faults(faults))
+    }
 }
 
 fn tls(settings: &Settings) -> Result<Option<TlsAcceptor>, String> {

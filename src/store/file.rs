@@ -67,14 +67,18 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
 
 /// Opens the file to look at it, also beside the process that writes it.
 pub(super) fn open_read_only(path: &Path) -> Result<Connection, Error> {
-    if !path.exists() || !inspect(path)? {
-        return Err(Error::Absent { path: path.to_owned() });
+    let absent = || Error::Absent { path: path.to_owned() };
+    match inspect(path) {
+        Ok(true) => {}
+        Ok(false) => return Err(absent()),
+        Err(Error::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => return Err(absent()),
+        Err(error) => return Err(error),
     }
     let opened = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|connection| {
         if recognise(path, &connection)? {
             Ok(connection)
         } else {
-            Err(Error::Absent { path: path.to_owned() }.into())
+            Err(absent().into())
         }
     });
     opened.map_err(|fault| fault.at(path))

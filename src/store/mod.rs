@@ -12,6 +12,8 @@ mod doubt;
 mod file;
 mod lock;
 mod read_only;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::io;
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 pub use lock::StateLock;
@@ -148,7 +151,10 @@ impl Store {
     pub fn open(state_dir: &Path, metrics: Metrics) -> Result<Self, Error> {
         lock::make_private_dir(state_dir)?;
         let path = state_dir.join(FILE);
-        let connection = file::open(&path)?;
+        Self::start(file::open(&path)?, metrics).map_err(|cause| Error::Io { path, cause })
+    }
+
+    fn start(connection: Connection, metrics: Metrics) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(MAX_MESSAGES);
         let store = Self {
             sender,
@@ -160,8 +166,7 @@ impl Store {
         let writer = Writer::new(connection, Arc::clone(&store.queued), store.doubts.clone(), metrics);
         std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || writer.run(receiver))
-            .map_err(|cause| Error::Io { path, cause })?;
+            .spawn(move || writer.run(receiver))?;
         Ok(store)
     }
 
