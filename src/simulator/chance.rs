@@ -20,6 +20,10 @@ pub(super) enum Kind {
     Group = 3,
     CreatedGroup = 4,
     Cloud = 5,
+    Organisation = 6,
+    Directory = 7,
+    Profile = 8,
+    Scim = 9,
 }
 
 /// A sequence of its own for each seed, kind and number.
@@ -36,6 +40,11 @@ impl Sequence {
     fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
+    }
+
+    /// A number below this one; 0 below 0.
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.draw().checked_rem(end).unwrap_or(0)
     }
 
     /// 32 hexadecimal digits, as a Data Center user key has them.

@@ -9,6 +9,7 @@ use super::Shared;
 use super::answers::Answer;
 use super::faults::Faults;
 use super::request::Request;
+use super::users::UserChange;
 
 /// Answers a request under `/_sim/`.
 pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
@@ -16,8 +17,15 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
         (&Method::GET, "/_sim/stats") => Answer::json(200, &shared.stats.shown()),
         (&Method::POST, "/_sim/reset") => {
             shared.stats.zero();
+            shared.asked.zero();
             Answer::empty(204)
         }
+        (&Method::GET, "/_sim/asked") => Answer::json(200, &shared.asked.shown()),
+        (&Method::GET, "/_sim/ids") => Answer::json(
+            200,
+            &json!({"cloudId": shared.cloud_id, "orgId": shared.org_id, "directoryId": shared.directory_id}),
+        ),
+        (&Method::POST, "/_sim/users") => change(shared, request),
         (&Method::GET, "/_sim/members") => members(shared, request),
         (&Method::GET, "/_sim/faults") => Answer::json(200, &shared.faults.read().given),
         (&Method::POST, "/_sim/faults") => {
@@ -30,6 +38,7 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
 /// The account ids of a group's members as they truly are, in order. The name is taken as it is written.
 fn members(shared: &Shared, request: &Request) -> Answer {
     let name = request.first("group").unwrap_or_default();
+    let users = shared.users.read();
     let store = shared.store.lock();
     let group = store.present().sorted().iter().find(|info| info.name.as_ref() == name);
     let Some(numbers) = group.and_then(|info| store.present().members(&info.id)) else {
@@ -37,10 +46,23 @@ fn members(shared: &Shared, request: &Request) -> Answer {
     };
     let ids: Vec<&str> = numbers
         .iter()
-        .filter_map(|number| shared.users.get(*number))
+        .filter_map(|number| users.get(*number))
         .map(|user| user.account_id.as_ref())
         .collect();
     Answer::json(200, &ids)
+}
+
+/// Changes a user: an address that is given to somebody else, a deactivation.
+fn change(shared: &Shared, request: &Request) -> Answer {
+    let change: UserChange = match serde_json::from_slice(request.body.as_deref().unwrap_or_default()) {
+        Ok(change) => change,
+        Err(wrong) => return Answer::json(400, &json!({ "error": wrong.to_string() })),
+    };
+    if shared.users.write().change(change) {
+        Answer::empty(204)
+    } else {
+        Answer::json(404, &json!({"error": "no user has this account id"}))
+    }
 }
 
 /// Turns the switches that the body names, all or none of them, and shows what is on then.
@@ -70,6 +92,9 @@ fn switch(shared: &Shared, request: &Request) -> Result<Answer, String> {
     }
     if wanted.contains_key("seats") {
         shared.store.lock().set_seats(compiled.seats);
+    }
+    if wanted.contains_key("admin_429") {
+        shared.turns.too_many(compiled.sources.admin_429);
     }
     let answer = Answer::json(200, &compiled.given);
     *current = Arc::new(compiled);

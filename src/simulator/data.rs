@@ -1,29 +1,14 @@
 //! Who and what there is at the start: generated, or read from a file.
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::chance::{Kind, Sequence};
 use super::data_file;
 use super::options::{Error, Options};
+use super::users::{AccountType, Status, User, Users};
 
 /// Every generated group of `--groups` has this many members.
 const GENERATED_SIZE: u32 = 20;
-
-/// A user of this Cloud. None is ever changed, made or removed.
-#[derive(Debug)]
-pub(super) struct User {
-    pub(super) account_id: Box<str>,
-    pub(super) username: Box<str>,
-    pub(super) key: Box<str>,
-    pub(super) email: Box<str>,
-    pub(super) display_name: Box<str>,
-    pub(super) account_type: &'static str,
-    pub(super) email_hidden: bool,
-    /// The data file says that this user is not active.
-    pub(super) inactive: bool,
-    /// Suspended while the fault `suspended` is on.
-    pub(super) tenth: bool,
-}
 
 /// What a group is, without its members. Never changed: Cloud could rename a group, the simulator does not.
 #[derive(Debug)]
@@ -34,6 +19,8 @@ pub(super) struct GroupInfo {
     pub(super) lower: Box<str>,
     pub(super) managed_by: &'static str,
     pub(super) usage_type: &'static str,
+    /// Only the Admin API has one.
+    pub(super) description: Option<Box<str>>,
     /// `EXTERNAL` while the fault `external` is on.
     pub(super) tenth: bool,
 }
@@ -47,8 +34,14 @@ impl GroupInfo {
             lower,
             managed_by: "ADMINS",
             usage_type: "USERBASE_GROUP",
+            description: None,
             tenth: false,
         }
+    }
+
+    /// A group that cannot be deleted.
+    pub(super) fn is_default(&self) -> bool {
+        ["confluence-users", "site-admins"].contains(&self.name.as_ref())
     }
 
     /// Who manages the group, under the fault `external` or without it.
@@ -61,46 +54,8 @@ impl GroupInfo {
     }
 }
 
-/// The users, found by number (their place) or by account id.
-#[derive(Debug, Default)]
-pub(super) struct Users {
-    list: Vec<User>,
-    by_account: HashMap<Box<str>, u32>,
-    /// Some user is inactive whatever the faults say.
-    pub(super) some_inactive: bool,
-    /// Some user is suspended once the fault says so.
-    pub(super) some_tenth: bool,
-}
-
-impl Users {
-    /// Adds a user; false if the account id is taken.
-    pub(super) fn push(&mut self, user: User) -> bool {
-        let number = self.list.len() as u32;
-        if self.by_account.contains_key(&user.account_id) {
-            return false;
-        }
-        self.by_account.insert(user.account_id.clone(), number);
-        self.some_inactive |= user.inactive;
-        self.some_tenth |= user.tenth;
-        self.list.push(user);
-        true
-    }
-
-    pub(super) fn get(&self, number: u32) -> Option<&User> {
-        self.list.get(number as usize)
-    }
-
-    pub(super) fn number(&self, account_id: &str) -> Option<u32> {
-        self.by_account.get(account_id).copied()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &User> {
-        self.list.iter()
-    }
-}
-
 /// The start of everything: users, and groups with the numbers of their members in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Start {
     pub(super) users: Users,
     pub(super) groups: Vec<(Arc<GroupInfo>, Vec<u32>)>,
@@ -124,7 +79,10 @@ pub(super) fn load(options: &Options) -> Result<Start, Error> {
 }
 
 fn generate(options: &Options) -> Result<Start, Error> {
-    let mut start = Start::default();
+    let mut start = Start {
+        users: Users::new(options.seed),
+        groups: Vec::new(),
+    };
     for number in 1..=options.users {
         let index = u64::from(number);
         let mut ids = Sequence::new(options.seed, Kind::AccountId, index);
@@ -136,16 +94,18 @@ fn generate(options: &Options) -> Result<Start, Error> {
                 key: Sequence::new(options.seed, Kind::UserKey, index).key().into(),
                 email: format!("{username}@example.com").into(),
                 display_name: format!("User {number:06}").into(),
-                account_type: "atlassian",
+                account_type: AccountType::Atlassian,
                 email_hidden: false,
-                inactive: false,
+                status: Status::Active,
                 tenth: number.is_multiple_of(10),
+                told: None,
             };
             if start.users.push(user) {
                 break;
             }
         }
     }
+    start.users.settle();
     let first = |size: u32| (0..size.min(options.users)).collect::<Vec<_>>();
     let mut names = HashSet::new();
     let mut add = |name: String, tenth: bool, members: Vec<u32>| {

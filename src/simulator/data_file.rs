@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::chance::{Kind, Sequence};
-use super::data::{GroupInfo, Start, User};
+use super::data::{GroupInfo, Start};
+use super::profile::{Provisioning, Told};
+use super::users::{AccountType, Status, User, Users};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,24 +35,45 @@ struct FileUser {
     key: String,
     #[serde(default)]
     account_type: AccountType,
+    job_title: Option<Box<str>>,
+    department: Option<Box<str>>,
+    location: Option<Box<str>>,
+    added_to_org: Option<Box<str>>,
+    last_active: Option<Box<str>>,
+    scim: Option<FileScim>,
 }
 
-#[derive(Deserialize, Default, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    #[default]
-    Active,
-    Suspended,
-    Deactivated,
-    Closed,
+/// Which identity provider's names a user has: some, or `false` for none.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected false or an object of userName, externalId and active"
+)]
+enum FileScim {
+    Not(bool),
+    Under(FileProvisioned),
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-enum AccountType {
-    #[default]
-    Atlassian,
-    App,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct FileProvisioned {
+    user_name: Option<Box<str>>,
+    external_id: Option<Box<str>>,
+    active: Option<bool>,
+}
+
+impl From<FileScim> for Provisioning {
+    fn from(file: FileScim) -> Self {
+        match file {
+            FileScim::Not(true) => Self::Usual,
+            FileScim::Not(false) => Self::Not,
+            FileScim::Under(names) => Self::Under {
+                user_name: names.user_name,
+                external_id: names.external_id,
+                active: names.active,
+            },
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -92,7 +115,10 @@ pub(super) fn parse(text: &[u8], seed: u64) -> Result<Start, String> {
         format!("{path}: {}", wrong.into_inner())
     })?;
     json.end().map_err(|wrong| wrong.to_string())?;
-    let mut start = Start::default();
+    let mut start = Start {
+        users: Users::new(seed),
+        groups: Vec::new(),
+    };
     for (index, user) in data.users.into_iter().enumerate() {
         let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_|:-".contains(letter);
         if !(1..=128).contains(&user.account_id.len()) || !user.account_id.chars().all(allowed) {
@@ -109,24 +135,31 @@ pub(super) fn parse(text: &[u8], seed: u64) -> Result<Start, String> {
             }
         });
         let taken = format!("users[{index}].accountId: {:?} stands twice", user.account_id);
+        let told = Told {
+            job_title: user.job_title,
+            department: user.department,
+            location: user.location,
+            added_to_org: user.added_to_org,
+            last_active: user.last_active,
+            scim: user.scim.map_or(Provisioning::Usual, Provisioning::from),
+        };
         let added = start.users.push(User {
             account_id: user.account_id.into(),
             username: user.username.into(),
             key: user.key.into(),
             email: user.email.into(),
             display_name: display_name.into(),
-            account_type: match user.account_type {
-                AccountType::Atlassian => "atlassian",
-                AccountType::App => "app",
-            },
+            account_type: user.account_type,
             email_hidden: user.email_hidden,
-            inactive: user.status != Status::Active,
+            status: user.status,
             tenth: false,
+            told: Some(Box::new(told)),
         });
         if !added {
             return Err(taken);
         }
     }
+    start.users.settle();
     let (mut names, mut ids) = (HashSet::new(), HashSet::new());
     for (index, group) in data.groups.into_iter().enumerate() {
         if group.name.trim().is_empty() || !names.insert(group.name.clone()) {

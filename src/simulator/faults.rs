@@ -2,7 +2,9 @@
 //!
 //! One parser serves the command line and `POST /_sim/faults`. What is on is kept as it was given (`given`), and the rest is
 //! derived from it: switching a fault off is forgetting its entry. A flag is on as `NAME`, `NAME=true` or JSON `true`; `false`
-//! leaves it off. The rows from `unauthorized` on are additional: what tests and benches need besides.
+//! leaves it off. The rows from `unauthorized` on are additional: what tests and benches need besides. `unauthorized` and
+//! `bad_token` are about the site's credential, and so about Confluence and Jira; `hidden_emails`, `suspended` and `external`
+//! are seen everywhere; what is said of pages, totals, `already_member` and `not_member` is about version 1 alone.
 //!
 //! | name | effect |
 //! |---|---|
@@ -28,12 +30,22 @@
 //! | `down` | everything answers 503 |
 //! | `bulk=comma\|repeated\|both` | which form of `accountId` `user/bulk` understands (default both) |
 //! | `repeat_page` | every members' page after the first repeats the first |
+//! | `admin_down`, `scim_down`, `jira_down` | that API answers 503 |
+//! | `admin_refused`, `scim_refused`, `jira_refused` `=401\|403` | its credential is refused |
+//! | `admin_garbage=empty\|foreign\|no_email\|truncated` | its searches answer 200 with `{}`; with rows of others before the right ones; without addresses; with half a body |
+//! | `admin_429=N` | the next N requests to it are too many |
+//! | `admin_slow_ms=MS` | it takes MS longer |
+//! | `scim_garbage` | up to two rows that the filter does not mean, before the right ones |
+//! | `scim_unlinked` | no account id in any row |
+//! | `jira_blind` | as without "Browse users": both searches find nobody, groups are refused |
+//! | `jira_garbage=prefix` | up to five people more, who merely begin like the query |
 //! | `rate=R`, `burst=B`, `latency_ms=MS` | as the options of these names |
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Longest delay that may be asked for: an hour, beyond which a typing mistake is likelier than a wish.
-const LONGEST_MS: u64 = 3_600_000;
+pub(super) use super::fault_values::{Bulk, Rate, Refusal, RetryAfter, Suspended};
+use super::fault_values::{flag, milliseconds, one_of, probability, whole};
+use super::source_faults::{self, Sources};
 
 const NAMES: &[&str] = &[
     "hidden_emails",
@@ -63,49 +75,8 @@ const NAMES: &[&str] = &[
     "latency_ms",
 ];
 
-/// Whether suspended users are left out, and whether the total still has them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Suspended {
-    #[default]
-    Nobody,
-    Uncounted,
-    Counted,
-}
-
-/// What a 429 says about when to come again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum RetryAfter {
-    #[default]
-    Honest,
-    Seconds(u64),
-    Missing,
-    Date,
-}
-
-/// The shape in which every credential is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    Json,
-    Forbidden,
-    Html,
-    Xml,
-    Scope,
-}
-
-/// The form of `accountId` that `user/bulk` understands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Bulk {
-    Comma,
-    Repeated,
-    #[default]
-    Both,
-}
-
-/// A token bucket's measures.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Rate {
-    pub(super) per_second: f64,
-    pub(super) burst: u32,
+fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().chain(source_faults::NAMES).copied()
 }
 
 /// Every switch, as it stands.
@@ -136,6 +107,7 @@ pub(super) struct Faults {
     pub(super) bulk: Bulk,
     pub(super) repeat_page: bool,
     pub(super) latency: Duration,
+    pub(super) sources: Sources,
     per_second: Option<f64>,
     burst: Option<u32>,
 }
@@ -223,20 +195,18 @@ impl Faults {
                 let burst = value.parse().ok().filter(|burst| (1..=1_000_000).contains(burst));
                 self.burst = Some(burst.ok_or("expected a number of requests, from 1 to 1000000")?);
             }
-            _ => return Err("is not implemented".to_owned()),
+            _ => return self.sources.switch(name, value),
         }
         Ok(())
     }
 
     /// Refuses a name that no fault has.
     pub(super) fn known(name: &str) -> Result<(), String> {
-        if NAMES.contains(&name) {
+        if names().any(|known| known == name) {
             return Ok(());
         }
-        Err(format!(
-            "{name}: no fault has this name; there are {}",
-            NAMES.join(", ")
-        ))
+        let all: Vec<_> = names().collect();
+        Err(format!("{name}: no fault has this name; there are {}", all.join(", ")))
     }
 
     /// The status of adding a member again.
@@ -259,39 +229,6 @@ impl Faults {
     }
 }
 
-fn flag(value: &str) -> Result<bool, String> {
-    one_of(value, &[("", true), ("true", true), ("false", false)])
-}
-
-fn one_of<T: Copy>(value: &str, known: &[(&str, T)]) -> Result<T, String> {
-    known
-        .iter()
-        .find(|(name, _)| *name == value)
-        .map(|(_, meaning)| *meaning)
-        .ok_or_else(|| {
-            let names: Vec<_> = known
-                .iter()
-                .map(|(name, _)| *name)
-                .filter(|name| !name.is_empty())
-                .collect();
-            format!("expected {}, not {value:?}", names.join(", "))
-        })
-}
-
-fn probability(value: &str) -> Result<f64, String> {
-    let parsed = value.parse().ok().filter(|chance| (0.0..=1.0).contains(chance));
-    parsed.ok_or_else(|| format!("expected a probability from 0 to 1, not {value:?}"))
-}
-
-fn whole(value: &str, most: u64) -> Result<u64, String> {
-    let parsed = value.parse().ok().filter(|number| *number <= most);
-    parsed.ok_or_else(|| format!("expected a whole number up to {most}, not {value:?}"))
-}
-
-fn milliseconds(value: &str) -> Result<Duration, String> {
-    whole(value, LONGEST_MS).map(Duration::from_millis)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_name_is_known_to_the_parser() {
-        for name in NAMES {
+        for name in names() {
             let refused = compile(name, "no such value").err().unwrap_or_default();
             assert!(!refused.contains("is not implemented"), "{name}");
         }

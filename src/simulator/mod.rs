@@ -14,20 +14,29 @@
 //! asked for groups. An unknown account is 400 when it is added, 404 elsewhere, and left out of `user/bulk`.
 //!
 //! Order of the checks: rate (429, at once), delay, `down`, credential, the faults of chance, then the call.
+mod admin;
 mod answers;
+mod asked;
 mod chance;
 mod control;
 mod data;
 mod data_file;
+mod fault_values;
 mod faults;
+mod jira;
 mod limits;
 mod options;
+mod profile;
 mod reads;
 mod request;
 mod routes;
+mod scim;
 mod service;
+mod source_faults;
 mod state;
 mod stats;
+mod users;
+mod v2;
 mod wire;
 mod writes;
 
@@ -77,11 +86,16 @@ pub struct Person {
 struct Shared {
     seed: u64,
     cloud_id: String,
-    users: data::Users,
+    org_id: String,
+    /// Of the one directory that the organisation has; users are provisioned into it too.
+    directory_id: String,
+    /// Whoever needs the store as well takes this first.
+    users: RwLock<users::Users>,
     store: Mutex<Store>,
     faults: RwLock<Arc<Faults>>,
     limits: limits::Limits,
     stats: stats::Stats,
+    asked: asked::Asked,
     dice: Dice,
     turns: service::Turns,
     /// How many groups were created: the next one's id comes from it.
@@ -99,13 +113,19 @@ impl Simulator {
         let shared = Shared {
             seed: options.seed,
             cloud_id: Sequence::new(options.seed, Kind::Cloud, 0).uuid(),
-            users: start.users,
+            org_id: options
+                .org_id
+                .clone()
+                .unwrap_or_else(|| Sequence::new(options.seed, Kind::Organisation, 0).uuid()),
+            directory_id: Sequence::new(options.seed, Kind::Directory, 0).uuid(),
+            users: RwLock::new(start.users),
             store: Mutex::new(Store::new(start.groups, faults.seats)),
+            turns: service::Turns::new(faults.sources.admin_429),
             faults: RwLock::new(Arc::new(faults)),
             limits: limits::Limits::default(),
             stats: stats::Stats::default(),
+            asked: asked::Asked::default(),
             dice: Dice::new(options.seed),
-            turns: service::Turns::default(),
             created: AtomicU64::new(0),
         };
         Ok(Self {
@@ -113,16 +133,26 @@ impl Simulator {
         })
     }
 
+    /// The id of the organisation, as the Admin API has it.
+    pub fn org_id(&self) -> String {
+        self.shared.org_id.clone()
+    }
+
+    /// The id of the organisation's one directory, for the Admin API and for SCIM.
+    pub fn directory_id(&self) -> String {
+        self.shared.directory_id.clone()
+    }
+
     /// Every user, in order.
     pub fn people(&self) -> Vec<Person> {
-        let person = |user: &data::User| Person {
+        let person = |user: &users::User| Person {
             username: user.username.to_string(),
             key: user.key.to_string(),
             email: user.email.to_string(),
             account_id: user.account_id.to_string(),
             display_name: user.display_name.to_string(),
         };
-        self.shared.users.iter().map(person).collect()
+        self.shared.users.read().iter().map(person).collect()
     }
 
     /// Serves until `shutdown` is done; then closes the connections that are open, whatever happens on them, and returns.

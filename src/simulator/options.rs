@@ -26,6 +26,9 @@ pub struct Options {
     /// Users and groups from this JSON file instead of generated ones
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
+    /// The id of the organisation (default: drawn from the seed)
+    #[arg(long, value_name = "ID")]
+    pub org_id: Option<String>,
     /// Requests a second that each operation allows; more are answered 429
     #[arg(long, value_name = "R")]
     pub rate: Option<f64>,
@@ -46,6 +49,7 @@ impl Default for Options {
             latency_ms: 0,
             group: Vec::new(),
             data: None,
+            org_id: None,
             rate: None,
             burst: None,
             fault: Vec::new(),

@@ -6,10 +6,11 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::answers::Answer;
-use super::data::{GroupInfo, User};
+use super::data::GroupInfo;
 use super::faults::{Bulk, Faults, Suspended};
 use super::request::{Credential, Paging, Request};
 use super::state::Slice;
+use super::users::{Status, User, Users};
 use super::wire::{GroupBody, PageBody, PageLinks, UserBody};
 
 /// The most rows that a page has.
@@ -62,7 +63,7 @@ pub(super) fn list_members(shared: &Shared, faults: &Faults, request: &Request, 
         return Err(Answer::error(400, "the limit is greater than 200"));
     }
     let served = capped(asked);
-    let users = &shared.users;
+    let users = shared.users.read();
     let some_absent = users.some_inactive || (users.some_tenth && faults.suspended != Suspended::Nobody);
     let is_there = |number: &u32| users.get(*number).is_some_and(|user| !is_absent(user, faults));
     // A broken server: whatever page is asked for, the first comes.
@@ -98,8 +99,9 @@ pub(super) fn list_members(shared: &Shared, faults: &Faults, request: &Request, 
 
 /// `GET /user`.
 pub(super) fn get_user(shared: &Shared, faults: &Faults, request: &Request) -> Result<Answer, Answer> {
-    let user = known_user(shared, request.required("accountId")?)?;
-    let user = shared.users.get(user).ok_or_else(|| Answer::empty(404))?;
+    let users = shared.users.read();
+    let user = known_user(&users, request.required("accountId")?)?;
+    let user = users.get(user).ok_or_else(|| Answer::empty(404))?;
     Ok(Answer::json(200, &UserBody::new(user, faults, &request.base())))
 }
 
@@ -112,10 +114,11 @@ pub(super) fn users_bulk(shared: &Shared, faults: &Faults, request: &Request) ->
         Bulk::Both => request.all("accountId").flat_map(|value| value.split(',')).collect(),
     };
     let base = request.base();
+    let users = shared.users.read();
     let results: Vec<_> = ids
         .into_iter()
         .take(LARGEST_BULK)
-        .filter_map(|id| shared.users.number(id).and_then(|number| shared.users.get(number)))
+        .filter_map(|id| users.number(id).and_then(|number| users.get(number)))
         .map(|user| UserBody::new(user, faults, &base))
         .collect();
     let paging = Paging {
@@ -128,7 +131,7 @@ pub(super) fn users_bulk(shared: &Shared, faults: &Faults, request: &Request) ->
 /// `GET /user/memberof`. Suspended users keep their groups.
 pub(super) fn member_of(shared: &Shared, faults: &Faults, request: &Request) -> Result<Answer, Answer> {
     let asked = request.paging()?;
-    let user = known_user(shared, request.required("accountId")?)?;
+    let user = known_user(&shared.users.read(), request.required("accountId")?)?;
     let groups = shared.store.lock().seen(Instant::now(), faults.lag).groups_of(user);
     let served = capped(asked);
     let slice = Slice::of(groups.into_iter(), served.start, served.limit);
@@ -137,14 +140,19 @@ pub(super) fn member_of(shared: &Shared, faults: &Faults, request: &Request) -> 
 
 /// `GET /user/current`: the user whose e-mail the credential has, else the first.
 pub(super) fn current_user(shared: &Shared, faults: &Faults, request: &Request) -> Result<Answer, Answer> {
-    let email = match request.credential() {
-        Credential::Basic { user, .. } => user,
-        Credential::Bearer | Credential::Missing => String::new(),
-    };
-    let owner = shared.users.iter().find(|user| user.email.eq_ignore_ascii_case(&email));
-    let user = owner.or_else(|| shared.users.get(0));
+    let users = shared.users.read();
+    let user = caller(&users, request);
     let user = user.ok_or_else(|| Answer::error(403, "there is no user whom the credential could belong to"))?;
     Ok(Answer::json(200, &UserBody::new(user, faults, &request.base())))
+}
+
+/// The user whose e-mail the credential has, else the first.
+pub(super) fn caller<'a>(users: &'a Users, request: &Request) -> Option<&'a User> {
+    let owner = match request.credential() {
+        Credential::Basic { user, .. } => users.with_email(&user).first().copied(),
+        Credential::Bearer | Credential::Missing => None,
+    };
+    users.get(owner.unwrap_or(0))
 }
 
 /// The answer to an id that no group has.
@@ -153,13 +161,13 @@ pub(super) fn no_group(id: &str) -> Answer {
 }
 
 /// The number of the user with this account id.
-fn known_user(shared: &Shared, account_id: &str) -> Result<u32, Answer> {
+fn known_user(users: &Users, account_id: &str) -> Result<u32, Answer> {
     let unknown = || Answer::error(404, &format!("No user found with account id: {account_id}"));
-    shared.users.number(account_id).ok_or_else(unknown)
+    users.number(account_id).ok_or_else(unknown)
 }
 
 fn is_absent(user: &User, faults: &Faults) -> bool {
-    user.inactive || (user.tenth && faults.suspended != Suspended::Nobody)
+    user.status(faults) != Status::Active
 }
 
 fn capped(asked: Paging) -> Paging {

@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
 use super::answers::Answer;
-use super::routes;
+use super::routes::{self, Api};
 
 /// A credential as it was sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub(super) struct Request {
     pub(super) method: Method,
     /// As the site would have it, without the gateway's prefix.
     pub(super) path: String,
+    pub(super) api: Api,
     /// The cloud id of the path, if the request came by the gateway's.
     pub(super) gateway: Option<String>,
     pub(super) headers: HeaderMap,
@@ -51,6 +52,7 @@ impl Request {
         let query = url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
         Self {
             path: path.to_owned(),
+            api: Api::of(path),
             gateway,
             query: query.into_owned().collect(),
             method: head.method,
@@ -84,38 +86,49 @@ impl Request {
     }
 
     pub(super) fn paging(&self) -> Result<Paging, Answer> {
+        let number = |name, default| self.number(name, default).map_err(|wrong| Answer::error(400, &wrong));
         Ok(Paging {
-            start: self.number("start", 0)?,
-            limit: self.number("limit", 200)?,
+            start: number("start", 0)?,
+            limit: number("limit", 200)?,
         })
     }
 
-    fn number(&self, name: &str, default: u32) -> Result<u32, Answer> {
+    /// A parameter that is a number from 0; what is wrong with it otherwise.
+    pub(super) fn number(&self, name: &str, default: u32) -> Result<u32, String> {
         let Some(text) = self.first(name) else {
             return Ok(default);
         };
         let parsed = text.parse::<i32>().ok().and_then(|number| u32::try_from(number).ok());
-        parsed.ok_or_else(|| Answer::error(400, &format!("{name} is no number from 0: {text:?}")))
+        parsed.ok_or_else(|| format!("{name} is no number from 0: {text:?}"))
     }
 
     /// The parameters but `start` and `limit`, as a link to another page repeats them.
     pub(super) fn link_to(&self, path: &str, start: u64, limit: u32) -> String {
+        self.link(path, [("start", start), ("limit", u64::from(limit))])
+    }
+
+    /// The parameters with these two exchanged.
+    pub(super) fn link(&self, path: &str, paging: [(&str, u64); 2]) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(self.query.iter().filter(|(name, _)| name != "start" && name != "limit"));
-        query
-            .append_pair("start", &start.to_string())
-            .append_pair("limit", &limit.to_string());
+        let is_paging = |name: &str| paging.iter().any(|(known, _)| *known == name);
+        query.extend_pairs(self.query.iter().filter(|(name, _)| !is_paging(name)));
+        query.extend_pairs(paging.map(|(name, value)| (name, value.to_string())));
         format!("{path}?{}", query.finish())
     }
 
-    /// The site's address with its context, as links are based on it.
+    /// The site's address with the context of Confluence, as its links are based on it.
     pub(super) fn base(&self) -> String {
+        format!("{}/wiki", self.origin())
+    }
+
+    /// The address at which this Cloud was reached.
+    pub(super) fn origin(&self) -> String {
         let host = self
             .headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok())
             .unwrap_or("localhost");
-        format!("http://{host}/wiki")
+        format!("http://{host}")
     }
 
     pub(super) fn credential(&self) -> Credential {

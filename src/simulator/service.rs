@@ -15,16 +15,23 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::answers::Answer;
-use super::faults::{Faults, Refusal};
+use super::faults::{Faults, Rate, Refusal};
 use super::request::{Credential, Request};
-use super::routes::{self, Operation, Route};
+use super::routes::{self, Api, Operation, Route};
 use super::stats::End;
-use super::{Shared, control, reads, writes};
+use super::{Shared, admin, control, jira, reads, scim, v2, writes};
 
 /// The largest body that is looked at: 1 MiB.
 const LARGEST_BODY: usize = 1 << 20;
 /// Beyond this a body is not even read to its end.
 const LARGEST_DRAINED: usize = 16 << 20;
+
+/// What the fault `admin_429` says of the rate.
+const ONE_A_SECOND: Rate = Rate {
+    per_second: 1.0,
+    burst: 1,
+};
+const A_SECOND: Duration = Duration::from_secs(1);
 
 const TIMER_LATE: Duration = Duration::from_millis(1);
 
@@ -36,13 +43,35 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 #[error("cut")]
 pub(super) struct Cut;
 
-/// Which form of a fault comes next: each counts for itself.
+/// Which form of a fault comes next, and how often one strikes yet: each counts for itself.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
+    too_many: AtomicU64,
     html: AtomicU64,
     cut: AtomicU64,
     error: AtomicU64,
     truncated: AtomicU64,
+}
+
+impl Turns {
+    pub(super) fn new(too_many: u64) -> Self {
+        Self {
+            too_many: AtomicU64::new(too_many),
+            ..Self::default()
+        }
+    }
+
+    /// So many requests to the Admin API are too many from now on.
+    pub(super) fn too_many(&self, requests: u64) {
+        self.too_many.store(requests, Ordering::Relaxed);
+    }
+
+    fn is_too_many(&self) -> bool {
+        let less_one = |left: u64| left.checked_sub(1);
+        self.too_many
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less_one)
+            .is_ok()
+    }
 }
 
 fn next(turn: &AtomicU64) -> u64 {
@@ -98,6 +127,7 @@ async fn api(shared: &Shared, request: &Request) -> Reply {
     let operation = route.operation();
     let faults = Arc::clone(&shared.faults.read());
     shared.stats.arrived(operation);
+    shared.asked.arrived(operation, request);
     let spared = operation == Operation::TenantInfo;
     if !spared
         && let Some(rate) = faults.rate()
@@ -106,7 +136,15 @@ async fn api(shared: &Shared, request: &Request) -> Reply {
         shared.stats.ended(End::Limited);
         return Reply::Whole(Answer::too_many(rate, wait, faults.retry_after));
     }
+    let is_admin = request.api == Api::Admin;
+    if is_admin && shared.turns.is_too_many() {
+        shared.stats.ended(End::Limited);
+        return Reply::Whole(Answer::too_many(ONE_A_SECOND, A_SECOND, faults.retry_after));
+    }
     let mut delay = faults.latency;
+    if is_admin {
+        delay += faults.sources.admin_slow;
+    }
     if !spared && shared.dice.hits(faults.slow) {
         delay += faults.slow_by;
     }
@@ -136,7 +174,14 @@ async fn wait_until(deadline: Instant) {
 
 /// Lets the faults strike around the call. What refuses a credential comes first, so that it is certain.
 fn decide(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -> Reply {
-    if faults.down {
+    let sources = &faults.sources;
+    let is_down = match request.api {
+        Api::Confluence => false,
+        Api::Jira => sources.jira.down,
+        Api::Admin => sources.admin.down,
+        Api::Scim => sources.scim.down,
+    };
+    if faults.down || is_down {
         return Reply::Whole(Answer::down());
     }
     if let Err(refused) = authorize(shared, faults, request) {
@@ -172,8 +217,23 @@ fn decide(shared: &Shared, faults: &Faults, request: &Request, route: &Route) ->
     Reply::Whole(answer)
 }
 
-/// Any Basic pair will do, and any Bearer at the gateway, unless a fault says otherwise.
+/// Whether the credential will do for the API that is asked.
 fn authorize(shared: &Shared, faults: &Faults, request: &Request) -> Result<(), Answer> {
+    match request.api {
+        Api::Admin => return admin::authorize(faults, request),
+        Api::Scim => return scim::authorize(faults, request),
+        Api::Jira => {
+            if let Some(status) = faults.sources.jira.refused {
+                return Err(jira::error(status, "You are not allowed to do this"));
+            }
+        }
+        Api::Confluence => {}
+    }
+    authorize_at_site(shared, faults, request)
+}
+
+/// Any Basic pair will do, and any Bearer at the gateway, unless a fault says otherwise.
+fn authorize_at_site(shared: &Shared, faults: &Faults, request: &Request) -> Result<(), Answer> {
     if let Some(cloud_id) = &request.gateway
         && *cloud_id != shared.cloud_id
     {
@@ -195,33 +255,64 @@ fn authorize(shared: &Shared, faults: &Faults, request: &Request) -> Result<(), 
 
 /// Does what was asked.
 fn execute(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -> Answer {
-    let operation = route.operation();
     if request.body.is_none() {
-        return Answer::error(413, "Request entity too large");
+        return refusal(request, 413, "Request entity too large");
     }
+    let (operation, values) = match route {
+        Route::To(operation, values) => (*operation, values),
+        Route::WrongMethod => return refusal(request, 405, "Method not allowed"),
+        Route::Nowhere => return refusal(request, 404, "no such path"),
+    };
     if operation.is_write()
         && let Err(refused) = writes::admit(faults, request)
     {
         return refused;
     }
-    let answer = match (operation, route) {
-        (_, Route::Members(id)) => reads::list_members(shared, faults, request, id),
-        (_, Route::WrongMethod) => Err(Answer::error(405, "Method not allowed")),
-        (Operation::ListGroups, _) => reads::list_groups(shared, faults, request),
-        (Operation::FindGroup, _) => reads::find_group(shared, faults, request),
-        (Operation::GetGroup, _) => reads::get_group(shared, faults, request),
-        (Operation::GetUser, _) => reads::get_user(shared, faults, request),
-        (Operation::UsersBulk, _) => reads::users_bulk(shared, faults, request),
-        (Operation::MemberOf, _) => reads::member_of(shared, faults, request),
-        (Operation::CurrentUser, _) => reads::current_user(shared, faults, request),
-        (Operation::CreateGroup, _) => writes::create_group(shared, faults, request),
-        (Operation::DeleteGroup, _) => writes::delete_group(shared, faults, request),
-        (Operation::AddMember, _) => writes::add_member(shared, faults, request),
-        (Operation::RemoveMember, _) => writes::remove_member(shared, faults, request),
-        (Operation::TenantInfo, _) => Ok(Answer::json(200, &json!({"cloudId": shared.cloud_id}))),
-        (Operation::ListMembers | Operation::Other, _) => Err(Answer::error(404, "no such path")),
+    let value = values.first().map_or("", String::as_str);
+    let answer = match operation {
+        Operation::ListGroups => reads::list_groups(shared, faults, request),
+        Operation::FindGroup => reads::find_group(shared, faults, request),
+        Operation::GetGroup => reads::get_group(shared, faults, request),
+        Operation::ListMembers => reads::list_members(shared, faults, request, value),
+        Operation::GetUser => reads::get_user(shared, faults, request),
+        Operation::UsersBulk => reads::users_bulk(shared, faults, request),
+        Operation::MemberOf => reads::member_of(shared, faults, request),
+        Operation::CurrentUser => reads::current_user(shared, faults, request),
+        Operation::CreateGroup => writes::create_group(shared, faults, request),
+        Operation::DeleteGroup => writes::delete_group(shared, faults, request),
+        Operation::AddMember => writes::add_member(shared, faults, request),
+        Operation::RemoveMember => writes::remove_member(shared, faults, request),
+        Operation::TenantInfo => Ok(Answer::json(200, &json!({"cloudId": shared.cloud_id}))),
+        Operation::UsersBulkV2 => v2::users_bulk(shared, faults, request),
+        Operation::ScimUsers => scim::users(shared, faults, request, value),
+        Operation::JiraFindUser => jira::find_user(shared, faults, request),
+        Operation::JiraListUsers => jira::list_users(shared, faults, request),
+        Operation::JiraGroupMembers => jira::group_members(shared, faults, request),
+        Operation::JiraUsersBulk => jira::users_bulk(shared, faults, request),
+        Operation::JiraMyself => jira::myself(shared, faults, request),
+        Operation::AdminOrgs
+        | Operation::AdminOrg
+        | Operation::AdminDirectories
+        | Operation::AdminSearchUsers
+        | Operation::AdminGetUser
+        | Operation::AdminSearchGroups
+        | Operation::AdminCreateGroup
+        | Operation::AdminDeleteGroup
+        | Operation::AdminAddMember
+        | Operation::AdminRemoveMember => admin::answer(shared, faults, request, operation, values),
+        Operation::Other => Err(refusal(request, 404, "no such path")),
     };
     answer.unwrap_or_else(|refused| refused)
+}
+
+/// What no operation is asked for is refused in the shape of the API all the same.
+fn refusal(request: &Request, status: u16, text: &str) -> Answer {
+    match request.api {
+        Api::Confluence => Answer::error(status, text),
+        Api::Jira => jira::error(status, text),
+        Api::Admin => admin::plain_error(status, text),
+        Api::Scim => scim::error(request, status, None, text),
+    }
 }
 
 fn whole(mut answer: Answer) -> Response<Body> {

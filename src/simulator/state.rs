@@ -81,6 +81,13 @@ impl View {
         &self.sorted
     }
 
+    /// The groups of this name, ignoring case, in order. The name is given in lower case.
+    pub(super) fn named<'a>(&'a self, lower: &'a str) -> impl Iterator<Item = &'a Arc<GroupInfo>> {
+        let first = self.sorted.partition_point(|other| other.lower.as_ref() < lower);
+        let rest = self.sorted.get(first..).unwrap_or_default();
+        rest.iter().take_while(move |other| other.lower.as_ref() == lower)
+    }
+
     /// A user's groups, sorted as the list of all groups is.
     pub(super) fn groups_of(&self, user: u32) -> Vec<Arc<GroupInfo>> {
         let mut found = self.of_user.get(&user).cloned().unwrap_or_default();
@@ -88,7 +95,7 @@ impl View {
         found
     }
 
-    fn is_member(&self, id: &str, user: u32) -> bool {
+    pub(super) fn is_member(&self, id: &str, user: u32) -> bool {
         self.groups.get(id).is_some_and(|group| group.set.contains(&user))
     }
 
@@ -235,14 +242,7 @@ impl Store {
     }
 
     pub(super) fn create(&mut self, under: Circumstances, info: Arc<GroupInfo>) -> Result<(), Unchanged> {
-        // A name that is taken in another case stands directly before or at the place of this one.
-        let first = self.present.sorted.partition_point(|other| other.lower < info.lower);
-        if self
-            .present
-            .sorted
-            .get(first)
-            .is_some_and(|other| other.lower == info.lower)
-        {
+        if self.present.named(&info.lower).next().is_some() {
             return Err(Unchanged::NameTaken);
         }
         self.note(under, Change::Created(info));
@@ -251,7 +251,7 @@ impl Store {
 
     pub(super) fn delete(&mut self, under: Circumstances, id: &str) -> Result<(), Unchanged> {
         let info = self.writable(under, id)?;
-        if ["confluence-users", "site-admins"].contains(&info.name.as_ref()) {
+        if info.is_default() {
             return Err(Unchanged::DefaultGroup);
         }
         self.note(under, Change::Deleted(info));

@@ -1,8 +1,9 @@
 //! Users, groups and pages as the official document has them. Written down here a second time on purpose: the client has its own.
 use serde::Serialize;
 
-use super::data::{GroupInfo, User};
+use super::data::GroupInfo;
 use super::faults::Faults;
+use super::users::{AccountType, User};
 
 #[derive(Debug, Serialize)]
 pub(super) struct SelfLink {
@@ -47,12 +48,15 @@ pub(super) struct UserBody<'a> {
 
 impl<'a> UserBody<'a> {
     pub(super) fn new(user: &'a User, faults: &Faults, base: &str) -> Self {
-        let hidden = user.email_hidden || faults.hidden_emails;
         Self {
             r#type: "known",
             account_id: &user.account_id,
-            account_type: user.account_type,
-            email: if hidden { "" } else { &user.email },
+            // The document knows two kinds, and nothing for any other.
+            account_type: match user.account_type {
+                AccountType::Customer => "",
+                known => known.name(),
+            },
+            email: if user.hides_email(faults) { "" } else { &user.email },
             public_name: &user.display_name,
             profile_picture: Icon {
                 path: "/wiki/images/icons/profilepics/default.svg",

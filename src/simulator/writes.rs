@@ -24,8 +24,7 @@ pub(super) fn admit(faults: &Faults, request: &Request) -> Result<(), Answer> {
         return Err(Answer::xsrf());
     }
     let has_body = request.method == http::Method::POST;
-    let media_type = request.header("content-type").split(';').next().unwrap_or_default();
-    if has_body && !media_type.trim().eq_ignore_ascii_case("application/json") {
+    if has_body && !is_json(request) {
         return Err(Answer::error(415, "Unsupported Media Type"));
     }
     if faults.forbid_writes {
@@ -34,18 +33,34 @@ pub(super) fn admit(faults: &Faults, request: &Request) -> Result<(), Answer> {
     Ok(())
 }
 
+/// The body is announced as JSON.
+pub(super) fn is_json(request: &Request) -> bool {
+    let media_type = request.header("content-type").split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
 /// `POST /group`.
 pub(super) fn create_group(shared: &Shared, faults: &Faults, request: &Request) -> Result<Answer, Answer> {
     let name = text_of(request, "name")?;
-    if name.trim().is_empty() || name.chars().count() > LONGEST_NAME {
+    if !is_name(&name) {
         return Err(Answer::error(400, "the name is missing or invalid"));
     }
-    let number = shared.created.fetch_add(1, Ordering::Relaxed);
-    let id = Sequence::new(shared.seed, Kind::CreatedGroup, number).uuid();
-    let group = Arc::new(GroupInfo::new(id, name));
+    let group = Arc::new(new_group(shared, name));
     let created = shared.store.lock().create(circumstances(faults), Arc::clone(&group));
     created.map_err(|why| refusal(faults, why, &group.name))?;
     Ok(Answer::json(201, &GroupBody::new(&group, faults, &request.base())))
+}
+
+/// Could a group be named so?
+pub(super) fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= LONGEST_NAME
+}
+
+/// A group with an id of its own.
+pub(super) fn new_group(shared: &Shared, name: String) -> GroupInfo {
+    let number = shared.created.fetch_add(1, Ordering::Relaxed);
+    let id = Sequence::new(shared.seed, Kind::CreatedGroup, number).uuid();
+    GroupInfo::new(id, name)
 }
 
 /// `DELETE /group/by-id`.
@@ -63,7 +78,7 @@ pub(super) fn add_member(shared: &Shared, faults: &Faults, request: &Request) ->
     let account_id = text_of(request, "accountId")?;
     known_group(shared, id)?;
     let unknown = || Answer::error(400, &format!("No user found with account id: {account_id}"));
-    let user = shared.users.number(&account_id).ok_or_else(unknown)?;
+    let user = shared.users.read().number(&account_id).ok_or_else(unknown)?;
     let added = shared.store.lock().add(circumstances(faults), id, user);
     added
         .map(|()| Answer::empty(201))
@@ -76,14 +91,15 @@ pub(super) fn remove_member(shared: &Shared, faults: &Faults, request: &Request)
     let account_id = request.required("accountId")?;
     known_group(shared, id)?;
     let unknown = || Answer::error(404, &format!("No user found with account id: {account_id}"));
-    let user = shared.users.number(account_id).ok_or_else(unknown)?;
+    let user = shared.users.read().number(account_id).ok_or_else(unknown)?;
     let removed = shared.store.lock().remove(circumstances(faults), id, user);
     removed
         .map(|()| Answer::empty(204))
         .map_err(|why| refusal(faults, why, id))
 }
 
-fn circumstances(faults: &Faults) -> Circumstances {
+/// When a write comes and under which faults.
+pub(super) fn circumstances(faults: &Faults) -> Circumstances {
     Circumstances {
         now: Instant::now(),
         lag: faults.lag,
