@@ -223,7 +223,7 @@ fn batch(map: Map) {
                 .count(),
         );
     });
-    let identity = Identity::new(Arc::new(map), &settings.cache, Metrics::new());
+    let identity = Identity::new(Arc::new(Current::new(map)), Own::default(), &settings, Metrics::new());
     let context = Context::new(
         RequestId::new("bench"),
         Caller { name: "bench".into() },

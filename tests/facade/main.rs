@@ -37,4 +37,5 @@ mod privacy;
 mod random;
 mod robustness;
 mod shutdown;
+mod sources;
 mod urls;
