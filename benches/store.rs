@@ -44,7 +44,7 @@ async fn learn(store: &Store, rows: std::ops::Range<usize>) {
     for (n, start) in rows.step_by(250).enumerate() {
         store.learn((start..end.min(start + 250)).map(row).collect());
         // More than the queue holds would be dropped.
-        if n % 100 == 99 {
+        if n % 40 == 39 {
             store.flush().await.unwrap();
         }
     }

@@ -18,8 +18,8 @@
 //!   web pages out.
 //! * [`simulator`]: a Confluence Cloud small enough for a test, reached over HTTP alone.
 //!
-//! Who may use whom: `cli → server → {admin, extender} → directory → {cloud, audit, store} → {metrics, settings, model}`; a
-//! test holds it. `ARCHITECTURE.md` says where things go and what must never happen.
+//! Who may use whom: `cli → server → {admin, extender} → directory → {cloud, audit, store} → {metrics, settings, model}`;
+//! a test holds it. `ARCHITECTURE.md` says where things go and what must never happen.
 #![warn(
     clippy::unwrap_used,
     clippy::panic,

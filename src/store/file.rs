@@ -217,7 +217,8 @@ fn prepare(path: &Path, connection: &Connection) -> Result<(), Fault> {
     }
     connection.execute_batch(
         // The log is cut back to this after a time of much learning.
-        "PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192;
+        "PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216;
+         PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -32768;
          PRAGMA trusted_schema = OFF;",
     )?;
     Ok(())

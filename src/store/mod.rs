@@ -35,8 +35,8 @@ use writer::{Message, Reply, Writer};
 /// The file's name in the state directory.
 pub const FILE: &str = "identities.sqlite3";
 
-/// Rows waiting to be written from which on more are dropped: some ten megabytes, half a second of writing.
-const MAX_QUEUED: usize = 50_000;
+/// Rows waiting to be written from which on more are dropped: a few megabytes, half a second of writing.
+const MAX_QUEUED: usize = 20_000;
 
 /// Messages waiting for the thread.
 const MAX_MESSAGES: usize = 4096;
