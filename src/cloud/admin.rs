@@ -176,12 +176,7 @@ impl Admin {
         Ok(groups.into_iter().find(|found| found.group.id == *id))
     }
 
-    async fn groups(
-        &self,
-        body: &Value,
-        request: &RequestId,
-        patience: Patience<'_>,
-    ) -> Result<Vec<OrgGroup>, Error> {
+    async fn groups(&self, body: &Value, request: &RequestId, patience: Patience<'_>) -> Result<Vec<OrgGroup>, Error> {
         let (mut groups, mut cursor) = (Vec::new(), None);
         for _ in 0..MOST_PAGES {
             let call = self.search(Operation::AdminGroups, "groups", body.clone(), cursor.take());

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::governor::{Governor, Waits};
 use super::call::{Answer, Call, parse};
+use super::governor::{Governor, Waits};
 use super::{Credential, Error, Operation, Owner, Patience, Service, wire};
 use crate::metrics::{Metrics, Outbound};
 use crate::model::RequestId;

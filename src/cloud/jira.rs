@@ -41,12 +41,7 @@ impl Jira {
     ///
     /// # Errors
     /// [`Error`]. Without the right to browse users the answer is empty instead.
-    pub async fn find(
-        &self,
-        text: &str,
-        request: &RequestId,
-        patience: Patience<'_>,
-    ) -> Result<Vec<JiraUser>, Error> {
+    pub async fn find(&self, text: &str, request: &RequestId, patience: Patience<'_>) -> Result<Vec<JiraUser>, Error> {
         let query = vec![("query", text.to_owned()), ("maxResults", PAGE.to_string())];
         let call = Call::get(Operation::JiraUsers, &["rest", "api", "3", "user", "search"], query);
         let users: Vec<wire::JiraUser> = self.client.read(&call, &self.credential, request, patience).await?;

@@ -182,7 +182,9 @@ impl Cursors {
         let in_address = next.split_once("cursor=").and_then(|_| {
             let query = next.split_once('?').map_or(next, |(_, query)| query);
             let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(name, _)| name == "cursor").map(|(_, value)| value.into_owned())
+            pairs
+                .find(|(name, _)| name == "cursor")
+                .map(|(_, value)| value.into_owned())
         });
         Some(in_address.unwrap_or_else(|| next.to_owned()))
     }
@@ -262,7 +264,9 @@ impl JiraUser {
 
 /// A point in time as Cloud writes it, in epoch milliseconds.
 fn millis(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .map(jiff::Timestamp::as_millisecond)
 }
 
 /// What an error answer says, whatever it is made of: one of Cloud's JSON shapes, XML, an HTML page, or nothing.

@@ -107,7 +107,15 @@ impl Directory {
         let accounts: Vec<AccountId> = items.iter().filter_map(|item| item.step.clone().ok()).collect();
         let membership = self
             .members
-            .membership(&group.id, &accounts, change, &self.cloud, &process.ledger, self.view, context)
+            .membership(
+                &group.id,
+                &accounts,
+                change,
+                &self.cloud,
+                &process.ledger,
+                self.view,
+                context,
+            )
             .await?;
         Ok(membership.map(|membership| MembersPlan {
             group,

@@ -319,9 +319,8 @@ impl Groups {
         let mut open = Vec::new();
         for name in names {
             let known = self.by_name.get(name).await;
-            let is_fresh = |list: &Arc<List>| {
-                list.read.elapsed() <= self.write_life && !ledger.groups_are_stale(list.read, view)
-            };
+            let is_fresh =
+                |list: &Arc<List>| list.read.elapsed() <= self.write_life && !ledger.groups_are_stale(list.read, view);
             // How it compares other letters is not said anywhere.
             if name.as_str().is_ascii() && !known.as_ref().is_some_and(is_fresh) {
                 open.push(name.clone());

@@ -108,7 +108,10 @@ impl Watch {
 
     fn refuse(&self, faults: &Faults) {
         self.metrics.map_reload("refused");
-        let (first, more) = (faults.0.first().map_or("", String::as_str), faults.0.len().saturating_sub(1));
+        let (first, more) = (
+            faults.0.first().map_or("", String::as_str),
+            faults.0.len().saturating_sub(1),
+        );
         tracing::error!(
             fault = first,
             more,

@@ -140,8 +140,18 @@ impl Settings {
             "identity.batch_window_ms must be at most 1000",
         );
         for (key, id, secret, address) in [
-            ("cloud.admin", &cloud.admin.org_id, &cloud.admin.api_key, &cloud.admin.base_url),
-            ("cloud.scim", &cloud.scim.directory_id, &cloud.scim.api_key, &cloud.scim.base_url),
+            (
+                "cloud.admin",
+                &cloud.admin.org_id,
+                &cloud.admin.api_key,
+                &cloud.admin.base_url,
+            ),
+            (
+                "cloud.scim",
+                &cloud.scim.directory_id,
+                &cloud.scim.api_key,
+                &cloud.scim.base_url,
+            ),
         ] {
             check(
                 id.is_empty() == secret.expose_secret().is_empty(),
@@ -155,7 +165,10 @@ impl Settings {
             cloud.jira.email.is_empty() == cloud.jira.api_token.expose_secret().is_empty(),
             "cloud.jira: email and api_token (or api_token_file) go together",
         );
-        check(!cloud.jira.email.contains(':'), "cloud.jira.email must not contain a colon");
+        check(
+            !cloud.jira.email.contains(':'),
+            "cloud.jira.email must not contain a colon",
+        );
         check(
             !cloud.scim.match_by.is_empty(),
             "cloud.scim.match_by must name user_name, external_id, or both",

@@ -31,6 +31,7 @@ mod identity;
 mod lists;
 mod moving;
 mod open_mode;
+mod outcomes;
 mod paging;
 mod passthrough;
 mod privacy;

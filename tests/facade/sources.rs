@@ -76,7 +76,9 @@ async fn world(users: u32, groups: &[(&str, u32)], keys: Keys) -> World {
 }
 
 fn emails(from: usize, count: usize) -> Vec<String> {
-    (from..from + count).map(|n| format!("user{n:06}@example.com")).collect()
+    (from..from + count)
+        .map(|n| format!("user{n:06}@example.com"))
+        .collect()
 }
 
 async fn count(world: &World, operation: &str) -> u64 {
@@ -157,7 +159,13 @@ async fn unknown_addresses_are_asked_for_once_and_again_only_when_they_may_be_kn
         settings.cache.negative_ttl_s = 3600;
     })
     .await;
-    let names = ["nobody@example.com", "NOBODY@example.com", "not an address", "a@b@c", "user000003@EXAMPLE.com"];
+    let names = [
+        "nobody@example.com",
+        "NOBODY@example.com",
+        "not an address",
+        "a@b@c",
+        "user000003@EXAMPLE.com",
+    ];
     for _ in 0..3 {
         let answer = world.users("addUsers/team", &names).await;
         assert_eq!(reason(&world, &answer, "nobody@example.com"), "unknown");
@@ -270,7 +278,11 @@ async fn nobody_is_unknown_because_a_source_fails() {
         })
         .await;
         world.cloud.switch(fault.clone()).await;
-        let name = if keys.scim { "user000005" } else { "user000005@example.com" };
+        let name = if keys.scim {
+            "user000005"
+        } else {
+            "user000005@example.com"
+        };
         let answer = world.users("addUsers/team", &["mapped", name]).await;
         assert_eq!(answer.status, status, "{fault}: {}", answer.text());
         assert!(audit_of(&world, &answer).is_empty(), "{fault}");
@@ -279,7 +291,12 @@ async fn nobody_is_unknown_because_a_source_fails() {
         let answer = world.users("addUsers/team", &["mapped"]).await;
         assert_eq!(lists(&answer).0, ["mapped"], "{fault}");
         // And once the source is well again, so is the call.
-        let off: serde_json::Map<_, _> = fault.as_object().unwrap().keys().map(|key| (key.clone(), Value::Null)).collect();
+        let off: serde_json::Map<_, _> = fault
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(|key| (key.clone(), Value::Null))
+            .collect();
         world.cloud.switch(Value::Object(off)).await;
         let answer = world.users("addUsers/team", &["mapped", name]).await;
         assert_eq!(lists(&answer).0, [name], "{fault}: {}", answer.text());
@@ -296,7 +313,10 @@ async fn what_nobody_asked_for_is_not_believed_and_a_slow_or_busy_source_is_wait
     ] {
         let world = world(400, &[("team", 0)], ADMIN).await;
         world.cloud.switch(fault.clone()).await;
-        let names: Vec<String> = emails(1, 150).into_iter().chain(["nobody@example.com".to_owned()]).collect();
+        let names: Vec<String> = emails(1, 150)
+            .into_iter()
+            .chain(["nobody@example.com".to_owned()])
+            .collect();
         let answer = world.users("addUsers/team", &names).await;
         assert_eq!(lists(&answer).0, emails(1, 150), "{fault}: {}", answer.text());
         assert_eq!(reason(&world, &answer, "nobody@example.com"), "unknown");
@@ -326,7 +346,9 @@ async fn the_chain_asks_only_whom_the_setting_names_and_in_its_order() {
         settings.identity.sources = vec![Link::Map, Link::Jira, Link::Admin];
     })
     .await;
-    let answer = world.users("addUsers/team", &["user000005@example.com", "user000006"]).await;
+    let answer = world
+        .users("addUsers/team", &["user000005@example.com", "user000006"])
+        .await;
     assert_eq!(lists(&answer).0, ["user000005@example.com"]);
     let calls = world.calls().await;
     assert_eq!(calls.get("jira_find_user"), Some(&1));
@@ -367,7 +389,10 @@ async fn callers_with_their_own_credential_see_nothing_through_the_facades_keys(
 #[tokio::test(flavor = "multi_thread")]
 async fn extended_details_of_450_members_cost_five_pages_and_are_all_filled() {
     let world = world(460, &[("big", 450)], ADMIN).await;
-    world.cloud.switch(json!({ "hidden_emails": true, "suspended": true })).await;
+    world
+        .cloud
+        .switch(json!({ "hidden_emails": true, "suspended": true }))
+        .await;
     let answer = world.get("getUsers/big?showExtendedDetails=true").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let answer = answer.json();
@@ -377,7 +402,10 @@ async fn extended_details_of_450_members_cost_five_pages_and_are_all_filled() {
     assert_eq!(calls.get(ADMIN_USERS), Some(&5), "{calls:?}");
     assert!(!calls.contains_key("list_members"), "{calls:?}");
     let users = answer["users"].as_array().unwrap();
-    let without_access = users.iter().filter(|user| user["hasAccessToUseConfluence"] == false).count();
+    let without_access = users
+        .iter()
+        .filter(|user| user["hasAccessToUseConfluence"] == false)
+        .count();
     assert_eq!(without_access, 45);
     for user in users {
         assert_eq!(user.as_object().unwrap().len(), 15);
@@ -407,8 +435,16 @@ async fn with_an_organisations_key_suspended_members_are_listed_and_can_be_remov
     assert_eq!(shown.len(), 450);
     let calls = world.calls().await;
     // Confluence's pages side by side, and one page of those whom it leaves out.
-    assert_eq!((calls.get("list_members"), calls.get(ADMIN_USERS)), (Some(&3), Some(&1)), "{calls:?}");
-    let some = ["user000010@example.com", "user000011@example.com", "user000020@example.com"];
+    assert_eq!(
+        (calls.get("list_members"), calls.get(ADMIN_USERS)),
+        (Some(&3), Some(&1)),
+        "{calls:?}"
+    );
+    let some = [
+        "user000010@example.com",
+        "user000011@example.com",
+        "user000020@example.com",
+    ];
     assert_eq!(lists(&world.users("removeUsers/big", &some).await).0, some);
     assert_eq!(world.cloud.truth("big").await.len(), 447);
 }
@@ -424,6 +460,9 @@ async fn group_names_are_looked_up_a_hundred_a_call() {
     assert_eq!(lists(&answer).1, ["no such group"]);
     let calls = world.calls().await;
     assert_eq!(calls.get("admin_search_groups"), Some(&3), "{calls:?}");
-    assert!(!calls.contains_key("find_group") && !calls.contains_key("list_groups"), "{calls:?}");
+    assert!(
+        !calls.contains_key("find_group") && !calls.contains_key("list_groups"),
+        "{calls:?}"
+    );
     assert_eq!(calls.get("delete_group"), Some(&230));
 }

@@ -297,7 +297,12 @@ mod tests {
             }
         });
         let answers = futures_util::future::join_all(calls).await;
-        assert!(answers.iter().flatten().all(|answer| answer.as_ref().unwrap().len() == 1));
+        assert!(
+            answers
+                .iter()
+                .flatten()
+                .all(|answer| answer.as_ref().unwrap().len() == 1)
+        );
         let mut asked: Vec<String> = log.lock().iter().flatten().cloned().collect();
         assert_eq!(log.lock().len(), 10);
         asked.sort();

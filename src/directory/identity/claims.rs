@@ -171,8 +171,7 @@ impl Heard {
             let same = |other: &&Claim| other.source == claim.source && other.account == claim.account;
             let known = known.unwrap_or_default();
             let others = known.iter().filter(|other| !same(other));
-            self.cache
-                .insert(key.clone(), others.chain([claim]).cloned().collect());
+            self.cache.insert(key.clone(), others.chain([claim]).cloned().collect());
         }
         if let Some(store) = &self.store {
             store.learn(new.iter().map(|(key, claim)| learned(key, claim)).collect());

@@ -150,12 +150,7 @@ fn claim(account: AccountId, source: Source, standing: Standing) -> Claim {
 }
 
 /// Who has these addresses. Calls: ⌈names ÷ 100⌉.
-async fn ask_admin(
-    admin: &Admin,
-    names: Vec<Wanted>,
-    request: &RequestId,
-    until: Instant,
-) -> (Vec<Wanted>, Found) {
+async fn ask_admin(admin: &Admin, names: Vec<Wanted>, request: &RequestId, until: Instant) -> (Vec<Wanted>, Found) {
     let mut found = Found::default();
     let mut work: Vec<&[Wanted]> = vec![&names];
     while let Some(chunk) = work.pop() {
@@ -174,8 +169,7 @@ async fn ask_admin(
                 continue;
             }
         };
-        let mut of: HashMap<&NameKey, Vec<Claim>> =
-            chunk.iter().map(|wanted| (&wanted.key, Vec::new())).collect();
+        let mut of: HashMap<&NameKey, Vec<Claim>> = chunk.iter().map(|wanted| (&wanted.key, Vec::new())).collect();
         let mut nameless = false;
         for user in users {
             nameless |= user.email.is_empty();
@@ -194,9 +188,7 @@ async fn ask_admin(
         }
         // Of the names without a row nothing is known if some rows said nothing of themselves.
         let answered = of.into_iter().filter(|(_, claims)| !nameless || !claims.is_empty());
-        found
-            .claims
-            .extend(answered.map(|(key, claims)| (key.clone(), claims)));
+        found.claims.extend(answered.map(|(key, claims)| (key.clone(), claims)));
     }
     (names, found)
 }
@@ -309,7 +301,10 @@ impl Directory {
             }
             Ok(Arc::new(index))
         };
-        self.whole.try_get_with((), read).await.map_err(|error| (*error).clone())
+        self.whole
+            .try_get_with((), read)
+            .await
+            .map_err(|error| (*error).clone())
     }
 }
 

@@ -49,7 +49,11 @@ impl Identity {
                 self.candidates(row, learned, map, wish)
             })
             .collect();
-        let keys: Vec<NameKey> = candidates.iter().flatten().map(|candidate| candidate.key.clone()).collect();
+        let keys: Vec<NameKey> = candidates
+            .iter()
+            .flatten()
+            .map(|candidate| candidate.key.clone())
+            .collect();
         let mut heard = self.heard.get(&keys).await.unwrap_or_default().into_iter();
         let mut names = Vec::with_capacity(rows.len());
         for (row, candidates) in rows.iter().zip(candidates) {
@@ -82,7 +86,12 @@ impl Identity {
             match kind {
                 NameKind::Username => {
                     names.extend(entry.iter().flat_map(|entry| entry.usernames()).map(Arc::from));
-                    names.extend(believed.iter().filter(|name| !is_address(name)).map(|name| Arc::from(*name)));
+                    names.extend(
+                        believed
+                            .iter()
+                            .filter(|name| !is_address(name))
+                            .map(|name| Arc::from(*name)),
+                    );
                 }
                 NameKind::Email => {
                     let of_map = entry.and_then(|entry| entry.email()).filter(|_| wish.map_email);
@@ -90,7 +99,12 @@ impl Identity {
                     if !row.email.is_empty() {
                         names.push(Arc::clone(&row.email));
                     }
-                    names.extend(believed.iter().filter(|name| is_address(name)).map(|name| Arc::from(*name)));
+                    names.extend(
+                        believed
+                            .iter()
+                            .filter(|name| is_address(name))
+                            .map(|name| Arc::from(*name)),
+                    );
                 }
                 NameKind::AccountId => break,
             }

@@ -171,7 +171,10 @@ impl Identity {
             }
         }
         let concluded: Vec<Resolution> = cases.into_iter().map(Case::concluded).collect();
-        Ok(order.into_iter().filter_map(|place| concluded.get(place).cloned()).collect())
+        Ok(order
+            .into_iter()
+            .filter_map(|place| concluded.get(place).cloned())
+            .collect())
     }
 
     /// What the map, and an account already known, make of a name.
@@ -196,7 +199,11 @@ impl Identity {
                     case.decided = Some(Skip::Ambiguous);
                     let candidates = map.candidates(text).into_iter();
                     case.fixed.extend(candidates.filter_map(|candidate| {
-                        Some(said(AccountId::new(candidate.account?), Source::Map, candidate.standing))
+                        Some(said(
+                            AccountId::new(candidate.account?),
+                            Source::Map,
+                            candidate.standing,
+                        ))
                     }));
                 }
                 Some(Meaning::One(entry)) => {
@@ -230,10 +237,14 @@ impl Identity {
     /// Adds what was learned before.
     async fn recall(&self, cases: &mut [Case<'_>]) -> Result<(), directory::Error> {
         let keys: Vec<NameKey> = cases.iter().flat_map(|case| case.keys.iter().cloned()).collect();
-        let heard = self.heard.get(&keys).await.map_err(|error| directory::Error::Unavailable {
-            retry_after: Duration::from_secs(30),
-            cause: format!("what was learned of names cannot be read: {error}"),
-        })?;
+        let heard = self
+            .heard
+            .get(&keys)
+            .await
+            .map_err(|error| directory::Error::Unavailable {
+                retry_after: Duration::from_secs(30),
+                cause: format!("what was learned of names cannot be read: {error}"),
+            })?;
         let now = now();
         let mut heard = heard.into_iter();
         for case in cases {
