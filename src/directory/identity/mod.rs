@@ -4,11 +4,7 @@
 //! It means exactly one account, or there is a reason why it means none; never a guess. Further sources join the
 //! chain in [`Identity::resolve`].
 
-mod build;
-mod file;
-mod index;
 mod map;
-mod rows;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,8 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use moka::future::Cache;
 
-pub use file::Faults;
-pub use map::{Claim, Column, Entry, Map, Meaning, Unlinked};
+pub use map::{Claim, Column, Entry, Faults, Map, Meaning, Unlinked};
 
 use super::plan::Change;
 use crate::cloud::{BULK, Confluence, Error, Operation, Patience, Profile};
