@@ -10,16 +10,12 @@
 //! asks Cloud, and `batch` puts the questions together; `resolve` is the way in, `names` the way back.
 
 mod batch;
-mod build;
 mod claims;
 mod current;
-mod file;
-mod index;
 mod live;
 mod map;
 mod names;
 mod resolve;
-mod rows;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,10 +24,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use moka::future::Cache;
 
+pub use claims::Claim;
 pub use current::Current;
-pub use file::Faults;
 pub use live::Drivers;
-pub use map::{Column, Entry, Map, Meaning, Unlinked};
+pub use map::{Column, Entry, Faults, Map, Meaning, Unlinked};
 pub use names::{Row, Wish};
 pub use resolve::Resolution;
 
@@ -40,7 +36,7 @@ use crate::metrics::Metrics;
 use crate::model::{AccountId, Context, NameKey, Source};
 use crate::settings::{self, Link, Settings};
 use crate::store::Store;
-use claims::{Ages, Claim, Heard, now};
+use claims::{Ages, Heard, now};
 use live::{Live, is_address};
 
 /// A claim that was heard again so soon is not written again.

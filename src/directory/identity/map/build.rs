@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use super::index::{Ids, Kind, Lead, Names};
-use super::map::{Account, Map};
 use super::rows::{Bits, Field, NONE, Row, Rows};
+use super::{Account, Map};
 use crate::model::{NameKey, Standing};
 use crate::settings::PrimaryRule;
 
