@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who may use whom.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("metrics", &[]),
     ("settings", &[]),
     ("browser", &[]),
     ("simulator", &[]),
+    ("migration", &["model"]),
     ("audit", &["metrics", "model"]),
     ("cloud", &["metrics", "model", "settings"]),
     ("directory", &["audit", "cloud", "metrics", "model", "settings"]),
@@ -34,6 +35,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "cloud",
             "extender",
             "metrics",
+            "migration",
             "model",
             "server",
             "settings",
