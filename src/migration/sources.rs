@@ -214,6 +214,7 @@ impl Inputs {
         self.site.extend(inputs.site);
         self.directory.extend(inputs.directory);
         self.unreadable.extend(inputs.unreadable);
+        self.unreadable.sort_by_key(|row| row.at);
         let number = 1 + self.files.iter().filter(|file| file.role == role).count();
         self.files.push(SourceFile {
             role,

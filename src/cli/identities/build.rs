@@ -8,7 +8,8 @@ use anyhow::Context as _;
 
 use super::files::{self, Form};
 use crate::migration::columns::Role;
-use crate::migration::report::Report;
+use crate::migration::harvest::{self, Harvest, What};
+use crate::migration::report::{Report, Source};
 use crate::migration::sources::Inputs;
 use crate::migration::{join, map_file};
 
@@ -24,6 +25,9 @@ pub struct Args {
     /// Any CSV with usernames and e-mail addresses, such as an export of LDAP
     #[arg(long, value_name = "FILE", num_args = 1..)]
     directory: Vec<PathBuf>,
+    /// Scripts, logs and lists whose users' names are looked up in the map
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    names: Vec<PathBuf>,
     /// Where the map is written; `-` is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -57,19 +61,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .map(|path| Ok((Form::of(path)?, path.as_path())))
         .collect::<anyhow::Result<_>>()?;
     let to_stdout = args.out.as_os_str() == "-";
-    let sources: Vec<&Path> = given.iter().map(|(_, path)| *path).collect();
+    let exports: Vec<&Path> = given.iter().map(|(_, path)| *path).collect();
+    let scripts: Vec<&Path> = args.names.iter().map(PathBuf::as_path).collect();
     let mut targets: Vec<&Path> = forms.iter().map(|(_, path)| *path).collect();
     if !to_stdout {
         targets.push(&args.out);
     }
-    files::check_targets(&targets, &sources, args.force)?;
+    files::check_targets(&targets, &[exports.as_slice(), scripts.as_slice()].concat(), args.force)?;
 
-    let inputs = read(&given, &sources)?;
-    let joined = join::join(&inputs);
+    let inputs = read(&given, &exports)?;
+    let harvests = harvests(&scripts)?;
+    let mut joined = join::join(&inputs);
+    let mut sources = join::sources(&inputs);
+    if !harvests.is_empty() {
+        joined.sections.push(harvest::unresolved(&harvests, &joined.identities));
+        sources.extend(harvests.iter().map(as_source));
+    }
     let report = Report::new(
         "Identity map",
         jiff::Timestamp::now(),
-        join::sources(&inputs),
+        sources,
         joined.summary,
         joined.sections,
     );
@@ -113,4 +124,36 @@ fn read(given: &[(Role, &Path)], paths: &[&Path]) -> anyhow::Result<Inputs> {
     }
     bar.finish_and_clear();
     Ok(inputs)
+}
+
+fn harvests(paths: &[&Path]) -> anyhow::Result<Vec<(String, Harvest)>> {
+    paths
+        .iter()
+        .zip(files::short_names(paths))
+        .map(|(path, name)| {
+            let harvest = harvest::harvest(&name, &files::read(path)?);
+            Ok((name, harvest))
+        })
+        .collect()
+}
+
+fn as_source((name, harvest): &(String, Harvest)) -> Source {
+    let users = harvest.found.iter().filter(|found| found.what == What::User).count();
+    let mut notes = vec![format!(
+        "{users} names of users, {} of groups",
+        harvest.found.len() - users
+    )];
+    if harvest.truncated {
+        notes.push(format!(
+            "it holds more than {} names; the others were not looked up",
+            harvest::MAX_NAMES
+        ));
+    }
+    Source {
+        role: "names".to_owned(),
+        name: name.clone(),
+        format: "text".to_owned(),
+        rows: harvest.found.len() as u64,
+        notes,
+    }
 }
