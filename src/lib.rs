@@ -46,6 +46,7 @@ pub mod cloud;
 pub mod directory;
 pub mod extender;
 pub mod metrics;
+pub mod migration;
 pub mod model;
 pub mod server;
 pub mod settings;

@@ -4,6 +4,7 @@ mod account;
 mod check;
 mod demo;
 mod healthcheck;
+mod identities;
 mod serve;
 mod simulate;
 
@@ -34,6 +35,8 @@ enum Command {
     Check(check::Args),
     /// Make entries for the accounts file
     Account(account::Args),
+    /// Make the identity map, and find out what scripts will meet
+    Identities(identities::Args),
     /// Ask a running facade whether it is alive (for containers)
     Healthcheck(healthcheck::Args),
 }
@@ -55,6 +58,7 @@ impl Cli {
                 Command::Simulate(args) => simulate::run(args).await,
                 Command::Check(args) => check::run(args).await,
                 Command::Account(args) => account::run(args),
+                Command::Identities(args) => identities::run(args),
                 Command::Healthcheck(args) => Ok(healthcheck::run(&args)),
             }
         })
