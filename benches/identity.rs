@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use extender_facade::cloud::{Client, Confluence, Credential, Owner};
 use extender_facade::directory::Change;
-use extender_facade::directory::identity::{Entry, Identity, Map};
+use extender_facade::directory::identity::{Current, Entry, Identity, Map, Own};
 use extender_facade::metrics::Metrics;
 use extender_facade::model::{AccountId, Caller, Context, RequestId};
 use extender_facade::settings::{NameKind, PrimaryRule, Settings};

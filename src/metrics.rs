@@ -28,6 +28,9 @@ pub struct Outbound {
     pub result: &'static str,
 }
 
+/// How a try of a request to Cloud may end.
+const RESULTS: [&str; 6] = ["2xx", "3xx", "4xx", "failed", "refused", "deferred"];
+
 /// Labels of a name that was skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reason {
@@ -192,6 +195,16 @@ impl Metrics {
     /// Counts a look-up in `cache`.
     pub fn looked_up(&self, cache: &'static str, result: &'static str) {
         self.lookups.get_or_create(&Lookup { cache, result }).inc();
+    }
+
+    /// Tries of one kind of request to Cloud, however they ended.
+    #[must_use]
+    pub fn cloud_tries(&self, operation: &'static str) -> u64 {
+        let count = |result| {
+            let tries = self.cloud_requests.get(&Outbound { operation, result });
+            tries.map_or(0, |tries| tries.get())
+        };
+        RESULTS.into_iter().map(count).sum()
     }
 
     /// Counts a reading of the identity map anew.

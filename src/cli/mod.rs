@@ -58,7 +58,7 @@ impl Cli {
                 Command::Simulate(args) => simulate::run(args).await,
                 Command::Check(args) => check::run(args).await,
                 Command::Account(args) => account::run(args),
-                Command::Identities(args) => identities::run(args),
+                Command::Identities(args) => identities::run(args).await,
                 Command::Healthcheck(args) => Ok(healthcheck::run(&args)),
             }
         })

@@ -64,8 +64,27 @@ impl Service {
 }
 
 impl Operation {
+    /// Every kind.
+    pub const ALL: [Self; 16] = [
+        Self::ListGroups,
+        Self::FindGroups,
+        Self::GetGroup,
+        Self::ListMembers,
+        Self::CreateGroup,
+        Self::DeleteGroup,
+        Self::AddMember,
+        Self::RemoveMember,
+        Self::ReadUsers,
+        Self::MemberOf,
+        Self::CurrentUser,
+        Self::TenantInfo,
+        Self::AdminUsers,
+        Self::AdminGroups,
+        Self::ScimUsers,
+        Self::JiraUsers,
+    ];
     /// How many kinds there are.
-    pub(super) const COUNT: usize = Self::JiraUsers as usize + 1;
+    pub(super) const COUNT: usize = Self::ALL.len();
 
     /// The operation's name in log and metrics.
     #[must_use]

@@ -21,6 +21,7 @@ mod plan;
 mod process;
 mod walk;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -33,7 +34,7 @@ use crate::cloud::{Client, Confluence, Credential, Group, Owner, Patience, Profi
 use crate::model::{AccountId, Context, Detail, GroupName, Member, NameKey, RequestId};
 use error::stopping;
 use groups::{Found, Groups, Purpose};
-use identity::{Identity, Map, Own, Row, Wish};
+use identity::{Identity, Map, Own, Resolution, Row, Wish};
 use ledger::View;
 use members::{Depth, Members, overlaid};
 
@@ -101,6 +102,37 @@ impl Directory {
     pub async fn knock(&self, request: &RequestId, until: Instant) -> Result<(), Error> {
         self.cloud.current_user(request, Patience::Until(until)).await?;
         Ok(())
+    }
+
+    /// What each name means, in order, and who says so.
+    ///
+    /// # Errors
+    /// What was learned cannot be read. A source that cannot be asked is told name by name.
+    pub async fn explain(&self, names: &[String], context: &Context) -> Result<Vec<Resolution>, Error> {
+        self.identity.look_up(names, &self.cloud, context).await
+    }
+
+    /// What Cloud shows of these accounts; of those it does not know, nothing. Calls: ⌈accounts ÷ 100⌉.
+    ///
+    /// # Errors
+    /// Cloud refuses or cannot be asked.
+    pub async fn accounts(
+        &self,
+        accounts: &[AccountId],
+        context: &Context,
+    ) -> Result<HashMap<AccountId, Arc<Profile>>, Error> {
+        Ok(self.identity.profiles(accounts, &self.cloud, context).await?)
+    }
+
+    /// All groups with what is known of them, teams among them.
+    ///
+    /// # Errors
+    /// Cloud refuses or cannot be asked.
+    pub async fn survey_groups(&self, context: &Context) -> Result<Vec<Group>, Error> {
+        let patience = Patience::Until(context.read_deadline);
+        let page = |start| self.cloud.list_groups(start, &context.request, patience);
+        let (groups, _) = walk::groups(crate::cloud::Operation::ListGroups, page, |_, _| false).await?;
+        Ok(groups)
     }
 
     /// The names of all groups, sorted by name ignoring case.

@@ -1,8 +1,11 @@
 //! The running program: puts the parts together, serves until it is told to stop, and stops without losing anything.
 
 mod accept;
+mod inspect;
 mod map;
 mod tls;
+
+pub use inspect::Inspector;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -45,14 +45,23 @@ pub fn short_names(paths: &[&Path]) -> Vec<String> {
         .collect()
 }
 
-/// A bar on standard error, if somebody looks at it.
+/// A bar over bytes on standard error, if somebody looks at it.
 pub fn bar(total: u64) -> ProgressBar {
+    drawn(total, "{msg:24!} [{bar:32}] {bytes}/{total_bytes} {eta}")
+}
+
+/// A bar over `what` is counted.
+pub fn counter(total: u64, what: &'static str) -> ProgressBar {
+    drawn(total, "{msg:24!} [{bar:32}] {pos}/{len} {eta}").with_message(what)
+}
+
+fn drawn(total: u64, template: &str) -> ProgressBar {
     let target = if io::stderr().is_terminal() {
         ProgressDrawTarget::stderr_with_hz(10)
     } else {
         ProgressDrawTarget::hidden()
     };
-    let style = ProgressStyle::with_template("{msg:24!} [{bar:32}] {bytes}/{total_bytes} {eta}");
+    let style = ProgressStyle::with_template(template);
     ProgressBar::with_draw_target(Some(total), target)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

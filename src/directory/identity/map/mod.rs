@@ -25,7 +25,7 @@ use std::path::Path;
 
 pub use entry::Entry;
 pub use file::Faults;
-pub use report::{Claim, Column, Unlinked};
+pub use report::{Column, Unlinked};
 
 use crate::model::{AccountId, Standing};
 use crate::settings::{NameKind, PrimaryRule};

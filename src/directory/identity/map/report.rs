@@ -112,6 +112,14 @@ impl Map {
             .filter_map(|(row, field)| self.rows.text(row, field))
     }
 
+    /// Every row's username, with the row's line and account.
+    pub fn usernames(&self) -> impl Iterator<Item = (u32, &str, Option<&str>)> {
+        self.rows.rows.iter().filter_map(|row| {
+            let username = self.rows.text(row, Field::Username)?;
+            Some((row.line, username, self.entry(row.entry).map(Entry::account)))
+        })
+    }
+
     /// The rows that lead to no account.
     pub fn unlinked(&self) -> impl Iterator<Item = Unlinked<'_>> {
         let rows = self.rows.rows.iter();

@@ -1,0 +1,174 @@
+//! `identities resolve`: what names become, through which source, and at what cost.
+
+use std::io::{self, BufRead as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::files;
+use crate::directory::identity::Resolution;
+use crate::model::Skip;
+use crate::server::Inspector;
+use crate::settings::Settings;
+
+/// Tell what names become, and who says so
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Names as scripts hold them; `-` reads them from standard input, one a line
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+    /// Print JSON, one object a name and one for the cost
+    #[arg(long)]
+    json: bool,
+    /// The file given to `serve`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// 0: every name is one account; 1: some are not.
+///
+/// # Errors
+/// Faults of the settings, or a source that could not be asked about a name.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(args.config.as_deref(), "", None)?;
+    crate::cli::start_log(&settings.log)?;
+    let names = names(&args.names)?;
+    let inspector = Inspector::new(settings)?;
+    if let Some(why) = inspector.apart() {
+        eprintln!("what was learned before is not used: {why}");
+    }
+    let resolutions = inspector.explain(&names).await?;
+    let cost = inspector.cost();
+    let mut text = String::new();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(40);
+    for (name, resolution) in names.iter().zip(&resolutions) {
+        if args.json {
+            text.push_str(&format!("{}\n", as_json(name, resolution)));
+        } else {
+            text.push_str(&format!("{:<width$}  {}\n", printable(name), told(resolution)));
+        }
+    }
+    let failed = resolutions
+        .iter()
+        .filter(|resolution| resolution.failed.is_some())
+        .count();
+    if args.json {
+        let calls: serde_json::Map<String, Value> = cost
+            .iter()
+            .map(|(operation, calls)| ((*operation).to_owned(), json!(calls)))
+            .collect();
+        text.push_str(&format!("{}\n", json!({ "calls": calls })));
+    } else {
+        text.push_str(&format!("\n{}\n", told_cost(&cost)));
+    }
+    files::print(&mut io::stdout(), &text)?;
+    inspector.finish().await.context("what was learned is lost")?;
+    anyhow::ensure!(
+        failed == 0,
+        "nothing can be said of {failed} names, because a source could not be asked"
+    );
+    Ok(if resolutions.iter().all(|resolution| resolution.meaning.is_ok()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn names(given: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for name in given {
+        if name == "-" {
+            for line in io::stdin().lock().lines() {
+                let line = line.context("standard input")?;
+                if !line.trim().is_empty() {
+                    names.push(line.trim().to_owned());
+                }
+            }
+        } else {
+            names.push(name.clone());
+        }
+    }
+    Ok(names)
+}
+
+/// The cost in one line.
+pub fn told_cost(cost: &[(&str, u64)]) -> String {
+    if cost.is_empty() {
+        return "no request to Cloud".to_owned();
+    }
+    let parts: Vec<String> = cost
+        .iter()
+        .map(|(operation, calls)| format!("{operation} {calls}"))
+        .collect();
+    format!("requests to Cloud: {}", parts.join(", "))
+}
+
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn told(resolution: &Resolution) -> String {
+    let sources = |wanted: Option<&str>| {
+        let mut all: Vec<&str> = resolution
+            .claims
+            .iter()
+            .filter(|claim| wanted.is_none_or(|wanted| claim.account.as_str() == wanted))
+            .map(|claim| claim.source.as_str())
+            .collect();
+        all.dedup();
+        all.join(", ")
+    };
+    match (&resolution.failed, &resolution.meaning) {
+        (Some(error), _) => format!("cannot be told: {error}"),
+        (None, Ok((account, standing))) => {
+            let through = sources(Some(account.as_str()));
+            match standing.objection() {
+                None => format!("{account}  ({through})"),
+                Some(objection) => format!("{account}  ({through}; not added: {})", objection.as_str()),
+            }
+        }
+        (None, Err(Skip::Ambiguous)) => {
+            let candidates: Vec<String> = resolution
+                .claims
+                .iter()
+                .map(|claim| format!("{} ({})", claim.account, claim.source.as_str()))
+                .collect();
+            format!("ambiguous: {}", candidates.join(", "))
+        }
+        (None, Err(reason)) => reason.as_str().to_owned(),
+    }
+}
+
+fn as_json(name: &str, resolution: &Resolution) -> Value {
+    let claims: Vec<Value> = resolution
+        .claims
+        .iter()
+        .map(|claim| {
+            let learned_at = jiff::Timestamp::from_millisecond(claim.learned_at).ok();
+            json!({
+                "account_id": claim.account.as_str(),
+                "source": claim.source.as_str(),
+                "standing": claim.standing.as_str(),
+                "said_at": learned_at.map(|at| at.to_string()),
+            })
+        })
+        .collect();
+    let (account, standing, reason) = match &resolution.meaning {
+        Ok((account, standing)) => (Some(account.as_str()), Some(standing.as_str()), None),
+        Err(reason) => (None, None, Some(reason.as_str())),
+    };
+    match &resolution.failed {
+        Some(error) => json!({ "name": name, "failed": error.to_string() }),
+        None => json!({
+            "name": name,
+            "account_id": account,
+            "standing": standing,
+            "reason": reason,
+            "claims": claims,
+        }),
+    }
+}
