@@ -42,7 +42,10 @@ async fn every_request_is_counted_by_operation_and_status_until_it_is_reset() {
         .filter(|(name, _)| name != "users_bulk_v2")
         .partition(|(name, _)| other_apis(name));
     assert_eq!(Value::Object(ours.into_iter().collect()), expected);
-    assert!(others.len() == 16 && others.iter().all(|(_, count)| *count == 0), "{others:?}");
+    assert!(
+        others.len() == 16 && others.iter().all(|(_, count)| *count == 0),
+        "{others:?}"
+    );
     assert_eq!(
         stats["by_status"],
         json!({"200": 9, "201": 2, "204": 2, "404": 1, "405": 1})
