@@ -2,8 +2,8 @@
 //! a whole answer, and each answer is held to the document.
 //!
 //! Left out are `cut`, `truncated` and the 200 log-in page of `html`: no document could describe those.
-use std::collections::BTreeSet;
-
+//!
+//! The other sources of identity are held to their documents in `contract/sources.rs`.
 use extender_facade::simulator::Options;
 use serde_json::json;
 
@@ -13,100 +13,19 @@ mod cloud;
 mod drive;
 #[path = "support/openapi.rs"]
 mod openapi;
+#[path = "contract/sources.rs"]
+mod sources;
+#[path = "contract/tables.rs"]
+mod tables;
 
 use cloud::Cloud;
-use drive::{Contract, forgotten};
-use openapi::Document;
-
-const DOCUMENT: &str = "confluence-v1.groups-users.json";
-
-/// What Cloud answers and its document does not have: method, path, status, and where it is known from. `*` stands for any.
-/// A row that no answer needs fails the test.
-const UNDOCUMENTED: &[(&str, &str, u16, &str)] = &[
-    ("*", "*", 429, "cloud.md section 4: burst limits"),
-    (
-        "*",
-        "*",
-        401,
-        "cloud.md section 5: the document has it for some operations only",
-    ),
-    ("*", "*", 413, "the gateway's limit of a body"),
-    ("*", "*", 500, "cloud.md section 4: no free seat, and gateways"),
-    ("*", "*", 502, "gateways"),
-    ("*", "*", 503, "gateways"),
-    ("*", "*", 504, "gateways"),
-    (
-        "POST",
-        "/wiki/rest/api/group",
-        415,
-        "cloud.md section 1: a write without its content type",
-    ),
-    (
-        "POST",
-        "/wiki/rest/api/group/userByGroupId",
-        415,
-        "cloud.md section 1: a write without its content type",
-    ),
-    (
-        "POST",
-        "/wiki/rest/api/group/userByGroupId",
-        409,
-        "cloud.md section 1: already a member, measured",
-    ),
-    (
-        "GET",
-        "/wiki/rest/api/group",
-        400,
-        "assumed: a start or limit that is no number",
-    ),
-    (
-        "GET",
-        "/wiki/rest/api/group/picker",
-        400,
-        "assumed: no query; a start or limit that is no number",
-    ),
-    (
-        "GET",
-        "/wiki/rest/api/group/by-id",
-        400,
-        "assumed: no id, as DELETE of the same path has it",
-    ),
-    (
-        "GET",
-        "/wiki/rest/api/group/{groupId}/membersByGroupId",
-        404,
-        "assumed: no such group, as by-id has it",
-    ),
-    ("GET", "/wiki/rest/api/user", 400, "assumed: no accountId"),
-    ("GET", "/wiki/rest/api/user/bulk", 400, "assumed: no accountId"),
-    ("GET", "/wiki/rest/api/user/memberof", 400, "assumed: no accountId"),
-    (
-        "GET",
-        "/wiki/rest/api/user/memberof",
-        404,
-        "assumed: no such user, as GET /user has it",
-    ),
-];
-
-/// Operations of the document that are not the simulator's.
-const LEFT_OUT: &[&str] = &[
-    "/audit",
-    "/search/user",
-    "/user/anonymous",
-    "/user/email",
-    "/user/email/bulk",
-];
+use drive::Contract;
+use tables::CONFLUENCE;
 
 #[tokio::test]
 async fn every_answer_is_one_that_the_official_document_has() {
-    let Some(document) = Document::from_environment(DOCUMENT) else {
+    let Some(mut contract) = Contract::of(&CONFLUENCE) else {
         return;
-    };
-    let mut contract = Contract {
-        document,
-        used: BTreeSet::new(),
-        seen: BTreeSet::new(),
-        wrong: Vec::new(),
     };
 
     let groups = vec!["big==450".parse().unwrap()];
@@ -203,8 +122,7 @@ async fn every_answer_is_one_that_the_official_document_has() {
     contract.reads(&cloud).await;
     contract.writes(&cloud).await;
 
-    contract.wrong.extend(forgotten(&contract));
-    assert!(contract.wrong.is_empty(), "\n{}", contract.wrong.join("\n"));
+    contract.end();
 }
 
 const FILE: &str = r#"{
@@ -226,7 +144,7 @@ const FILE: &str = r#"{
 
 #[test]
 fn a_request_that_the_document_does_not_have_is_told_with_its_fault() {
-    let Some(document) = Document::from_environment(DOCUMENT) else {
+    let Some(Contract { document, .. }) = Contract::of(&CONFLUENCE) else {
         return;
     };
     let json: reqwest::header::HeaderMap = [(reqwest::header::CONTENT_TYPE, "application/json".parse().unwrap())]

@@ -56,17 +56,16 @@ impl<'a> UserRow<'a> {
     /// `hidden` is what stands for an address that the profile hides.
     fn new(user: &'a User, faults: &Faults, request: &Request, hidden: Option<&'static str>) -> Self {
         let origin = request.origin();
-        let avatar = |size: u32| format!("{origin}/avatar/{}/{size}", user.account_id);
+        let id: String = url::form_urlencoded::byte_serialize(user.account_id.as_bytes()).collect();
+        let avatar = |size: u32| format!("{origin}/avatar/{id}/{size}");
         Self {
-            this: format!("{origin}/rest/api/3/user?accountId={}", user.account_id),
+            this: format!("{origin}/rest/api/3/user?accountId={id}"),
             account_id: &user.account_id,
             account_type: user.account_type.name(),
             email_address: if user.hides_email(faults) {
                 hidden
             } else {
-                Some(&user.email)
-                    .map(AsRef::as_ref)
-                    .filter(|email: &&str| !email.is_empty())
+                Some(user.email.as_ref()).filter(|email| !email.is_empty())
             },
             avatar_urls: Avatars {
                 smallest: avatar(16),

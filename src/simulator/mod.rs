@@ -1,17 +1,26 @@
-//! A Confluence Cloud small enough for a test: version 1 of the group and user calls, answered from memory.
+//! A Confluence Cloud small enough for a test: the group and user calls, and the other sources of identity, from memory.
 //!
 //! It stands in for Cloud in tests, benches and the demo, and is only ever reached over HTTP. It must never know anything else
 //! of this crate: a field misspelt in a type that it shared with the client would pass every test.
 //!
-//! - The API stands under `/wiki/rest/api` (any Basic credential) and under `/ex/confluence/{cloudId}/wiki/rest/api` (Basic or
-//!   Bearer), with `/_edge/tenant_info` (no credential). Ids, paging and errors are those of the official document; a contract
-//!   test holds the answers to it.
-//! - `/_sim/stats`, `/_sim/members?group=NAME`, `/_sim/reset` and `/_sim/faults` are for whoever runs a test.
+//! - Confluence's version 1 stands under `/wiki/rest/api`, `users-bulk` of version 2 under `/wiki/api/v2` and Jira's users under
+//!   `/rest/api/3` (any Basic credential); the same under `/ex/confluence/{cloudId}` and `/ex/jira/{cloudId}` (Basic or
+//!   Bearer), with `/_edge/tenant_info` (no credential).
+//! - What `api.atlassian.com` has besides that gateway: the Admin API under `/admin` (`admin`) and provisioning under `/scim`
+//!   (`scim`), by any Bearer credential and no other. One organisation, one directory, the same users and groups as the site.
+//! - Ids, paging and errors are those of the official documents; contract tests hold the answers to them.
+//! - For whoever runs a test: `/_sim/stats`, `/_sim/asked`, `/_sim/reset`, `/_sim/ids`, `/_sim/members?group=NAME`,
+//!   `/_sim/faults`, and `/_sim/users`, which changes a user.
 //! - Everything drawn comes from the seed. How it can misbehave is told in the table of `faults.rs`.
 //!
 //! Choices where the facts leave one open: lists of groups are sorted by name ignoring case, then by exact name. More than 200
 //! groups a page are capped in silence. A user who is not active stands in no page of members, but can be looked up, added and
 //! asked for groups. An unknown account is 400 when it is added, 404 elsewhere, and left out of `user/bulk`.
+//!
+//! The Admin API refuses what it does not simulate (`sortBy`, `roleIds` and the like) rather than ignore it, and a cursor that
+//! comes with another search than it was given for. The organisation's users are neither apps nor customers. Somebody who is
+//! suspended has an active account in `users-bulk` all the same. A hidden address is absent from Jira's answers, and blank in
+//! its list of everybody.
 //!
 //! Order of the checks: rate (429, at once), delay, `down`, credential, the faults of chance, then the call.
 mod admin;

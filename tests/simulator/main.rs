@@ -2,12 +2,16 @@
 #[path = "../support/cloud.rs"]
 mod cloud;
 
+mod admin;
 mod command;
 mod control;
 mod credentials;
+mod everywhere;
 mod gateway;
+mod jira;
 mod limits;
 mod pages;
 mod reads;
 mod robustness;
+mod scim;
 mod writes;

@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 pub struct Cloud {
     pub address: String,
     pub people: Vec<Person>,
+    pub org_id: String,
+    pub directory_id: String,
     pub client: Client,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -59,6 +61,7 @@ impl Cloud {
         });
         let simulator = Simulator::new(&options).unwrap();
         let people = simulator.people();
+        let (org_id, directory_id) = (simulator.org_id(), simulator.directory_id());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel();
@@ -69,6 +72,8 @@ impl Cloud {
         Self {
             address,
             people,
+            org_id,
+            directory_id,
             client,
             stop,
             task,
@@ -94,6 +99,42 @@ impl Cloud {
         self.bare(method, &format!("/wiki/rest/api{path}"))
             .basic_auth("admin@example.com", Some("token"))
             .header("x-atlassian-token", "no-check")
+    }
+
+    /// A request to the Admin API, below its one directory.
+    pub fn admin(&self, method: Method, path: &str) -> RequestBuilder {
+        let (org, directory) = (&self.org_id, &self.directory_id);
+        self.bare(method, &format!("/admin/v2/orgs/{org}/directories/{directory}{path}"))
+            .bearer_auth("org-key")
+    }
+
+    /// A search of the Admin API in all directories.
+    pub async fn admin_search(&self, what: &str, body: Value) -> Reply {
+        let path = format!("/admin/v2/orgs/{}/directories/-/{what}/search", self.org_id);
+        send(self.bare(Method::POST, &path).bearer_auth("org-key").json(&body)).await
+    }
+
+    /// The provisioned users that the parameters mean.
+    pub fn scim(&self, parameters: &[(&str, &str)]) -> RequestBuilder {
+        self.bare(Method::GET, &format!("/scim/directory/{}/Users", self.directory_id))
+            .bearer_auth("scim-key")
+            .query(parameters)
+    }
+
+    /// A request to Jira's API, version 3.
+    pub fn jira(&self, path: &str) -> RequestBuilder {
+        self.bare(Method::GET, &format!("/rest/api/3{path}"))
+            .basic_auth("admin@example.com", Some("token"))
+    }
+
+    /// Changes a user.
+    pub async fn change_user(&self, body: Value) -> u16 {
+        send(self.bare(Method::POST, "/_sim/users").json(&body)).await.status
+    }
+
+    /// What the other sources were asked for.
+    pub async fn asked(&self) -> Value {
+        send(self.bare(Method::GET, "/_sim/asked")).await.json()
     }
 
     pub async fn get(&self, path: &str) -> Reply {

@@ -14,6 +14,8 @@ use serde_json::{Map, Value, json};
 
 /// A document, with the schemas that were used already.
 pub struct Document {
+    /// What stands before the document's paths on the wire, as its server's address has it.
+    base: &'static str,
     root: Value,
     components: Value,
     compiled: Mutex<HashMap<String, Arc<Validator>>>,
@@ -60,23 +62,16 @@ impl Document {
             .map(|(name, schema)| (name, translate(&schema)))
             .collect();
         Self {
+            base: "",
             root,
             components: json!({ "schemas": schemas }),
             compiled: Mutex::default(),
         }
     }
 
-    /// The path of the document that this one is an instance of, with the values that stand in it.
-    pub fn template(&self, path: &str) -> Option<(String, HashMap<String, String>)> {
-        let path = path.split('?').next().unwrap_or_default();
-        let mut found: Vec<_> = self.root["paths"]
-            .as_object()?
-            .keys()
-            .filter_map(|known| fit(known, path))
-            .collect();
-        // A path without parameters is meant before one with.
-        found.sort_by_key(|(_, values)| values.len());
-        found.into_iter().next()
+    /// The document's paths stand under this one.
+    pub fn under(self, base: &'static str) -> Self {
+        Self { base, ..self }
     }
 
     /// Every operation as method and path.
@@ -85,15 +80,24 @@ impl Document {
         paths
             .flat_map(|(path, operations)| {
                 let methods = operations.as_object().into_iter().flatten();
-                methods.map(move |(method, _)| (method.to_uppercase(), path.clone()))
+                methods.map(move |(method, _)| (method.to_uppercase(), format!("{}{path}", self.base)))
             })
             .collect()
     }
 
-    fn operation(&self, method: &str, path: &str) -> Option<(String, &Value)> {
-        let (template, _) = self.template(path)?;
-        let operation = self.root["paths"][&template].get(method.to_lowercase())?;
-        Some((template, operation))
+    /// The operation that a request asks for, and its path as the document writes it.
+    pub fn operation(&self, method: &str, path: &str) -> Option<(String, &Value)> {
+        let path = path.split('?').next().unwrap_or_default();
+        let within = path.strip_prefix(self.base)?;
+        let mut known: Vec<_> = self.root["paths"]
+            .as_object()?
+            .iter()
+            .filter_map(|(known, operations)| Some((fit(known, within)?, operations.get(method.to_lowercase())?)))
+            .collect();
+        // Of two paths that fit, one has the method: `groups/search` is no group's id.
+        known.sort_by_key(|((_, values), _)| values.len());
+        let ((template, _), operation) = known.into_iter().next()?;
+        Some((format!("{}{template}", self.base), operation))
     }
 
     /// Checks a request: path and method, query, and body. Gives the path as the document writes it, or everything that is wrong.
@@ -161,7 +165,8 @@ impl Document {
         body: &[u8],
         wrong: &mut Vec<String>,
     ) {
-        let Some(schema) = operation.pointer("/requestBody/content/application~1json/schema") else {
+        let body_told = self.resolve(&operation["requestBody"]);
+        let Some(schema) = body_told.pointer("/content/application~1json/schema") else {
             if !body.is_empty() {
                 wrong.push("the operation has no body".to_owned());
             }
@@ -199,7 +204,9 @@ impl Document {
             }
             return Ok(());
         };
-        if !is_json(content_type.unwrap_or_default()) {
+        let told = content_type.unwrap_or_default();
+        let media_type = told.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if answer["content"].get(&media_type).is_none() {
             return Err(Wrong::Body(vec![format!("the content type is {content_type:?}")]));
         }
         let wrong = self.validate_body(&format!("{method} {template} {status}"), schema, body);
@@ -307,7 +314,7 @@ fn translate(schema: &Value) -> Value {
                 Value::Object(each.map(|(name, schema)| (name.clone(), translate(schema))).collect())
             }
             "items" | "additionalProperties" | "not" => translate(value),
-            "allOf" | "anyOf" | "oneOf" => value.as_array().into_iter().flatten().map(translate).collect(),
+            "allOf" | "anyOf" | "oneOf" => members(value.as_array().map_or(&[], Vec::as_slice)),
             _ => value.clone(),
         };
         out.insert(name.clone(), translated);
@@ -320,6 +327,22 @@ fn translate(schema: &Value) -> Value {
         return json!({ "anyOf": [out, { "type": "null" }] });
     }
     Value::Object(out)
+}
+
+/// What narrows a schema that is named beside it, `allOf: [{$ref}, {properties}]`, has not all of its properties.
+fn members(schemas: &[Value]) -> Value {
+    let narrows = schemas.iter().any(|schema| schema.get("$ref").is_some());
+    let translated = schemas.iter().map(|schema| {
+        let mut out = translate(schema);
+        if narrows
+            && schema.get("additionalProperties").is_none()
+            && let Some(fields) = out.as_object_mut()
+        {
+            fields.remove("additionalProperties");
+        }
+        out
+    });
+    translated.collect()
 }
 
 #[test]

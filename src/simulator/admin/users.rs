@@ -1,11 +1,13 @@
 //! Searching users, and reading one.
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::super::Shared;
 use super::super::answers::Answer;
+use super::super::data::GroupInfo;
 use super::super::faults::Faults;
 use super::super::request::Request;
 use super::super::source_faults::Garbage;
@@ -112,7 +114,7 @@ pub(super) fn search(shared: &Shared, faults: &Faults, request: &Request) -> Res
         numbers = foreign;
     }
     let rows = numbers.iter().filter_map(|number| {
-        let mut row = row(shared, &users, faults, *number)?;
+        let mut row = row(&users, faults, *number)?;
         let profile = users.profile(*number);
         row.counts = search
             .expands("counts.resources")
@@ -142,12 +144,12 @@ pub(super) fn search(shared: &Shared, faults: &Faults, request: &Request) -> Res
 pub(super) fn get(shared: &Shared, faults: &Faults, account_id: &str) -> Result<Answer, Answer> {
     let users = shared.users.read();
     let number = users.number(account_id).filter(|number| is_listed(&users, *number));
-    let row = number.and_then(|number| row(shared, &users, faults, number));
+    let row = number.and_then(|number| row(&users, faults, number));
     let row = row.ok_or_else(|| error(404, code::USER, "There is no such user"))?;
     Ok(Answer::json(200, &serde_json::json!({ "data": row })))
 }
 
-fn row<'a>(_shared: &Shared, users: &'a Users, faults: &Faults, number: u32) -> Option<UserRow<'a>> {
+fn row<'a>(users: &'a Users, faults: &Faults, number: u32) -> Option<UserRow<'a>> {
     let user = users.get(number)?;
     let mut row = UserRow::new(user, user.status(faults), users.profile(number));
     if faults.sources.admin_garbage == Some(Garbage::NoEmail) {
@@ -157,7 +159,7 @@ fn row<'a>(_shared: &Shared, users: &'a Users, faults: &Faults, number: u32) -> 
 }
 
 fn groups_of(view: &View, number: u32) -> Vec<UserGroup> {
-    let group = |info: &std::sync::Arc<super::super::data::GroupInfo>| UserGroup {
+    let group = |info: &Arc<GroupInfo>| UserGroup {
         id: info.id.clone(),
         name: info.name.clone(),
         description: info.description.clone(),
