@@ -9,7 +9,7 @@ use super::claims::Claim;
 use super::groups::{Found, Purpose};
 use super::members::Membership;
 use super::plan::{self, Change, Item};
-use super::{Directory, Error, identity, stopping};
+use super::{Directory, Error, stopping};
 use crate::audit::{Record, Verdict};
 use crate::cloud::{Group, Progress};
 use crate::metrics::Reason;
@@ -81,6 +81,8 @@ impl Directory {
     ) -> Result<Option<MembersPlan>, Error> {
         let process = &*self.process;
         let group = self.group(name, Purpose::Write, context).await?;
+        // One map for the whole plan, whatever takes its place meanwhile.
+        let map = self.identity.map();
         let meanings = if group.externally_managed {
             let reason = |name: &String| {
                 if name.trim().is_empty() {
@@ -91,14 +93,19 @@ impl Directory {
             };
             names.iter().map(|name| Err(reason(name))).collect()
         } else {
-            self.identity.resolve(&names, change, &self.cloud, context).await?
+            self.identity
+                .resolve(&names, change, &map, &self.cloud, context)
+                .await?
         };
         let refuse_merged =
             change == Change::Remove && process.settings.identity.merged_removal == MergedRemoval::Refuse;
-        let map = self.identity.map();
-        let items = plan::members(names, meanings, |account| {
-            refuse_merged && map.by_account(account.as_str()).is_some_and(identity::Entry::is_merged)
-        });
+        let merged = if refuse_merged {
+            let meant: Vec<AccountId> = meanings.iter().filter_map(|meaning| meaning.clone().ok()).collect();
+            self.identity.merged(&meant, &map).await?
+        } else {
+            HashSet::new()
+        };
+        let items = plan::members(names, meanings, |account| merged.contains(account));
         for item in items.iter().filter(|item| item.step == Err(Skip::MergedAccount)) {
             tracing::warn!(request = %context.request, group = %name, name = %item.name, "not removed: several usernames were merged into this account (identity.merged_removal)");
         }

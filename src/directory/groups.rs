@@ -293,10 +293,12 @@ impl Groups {
         context: &Context,
     ) -> Result<Vec<Found>, Error> {
         let has_list = self.fresh_list(self.write_life, ledger, view).await.is_some();
+        let mut open = names.len();
         if let Some(admin) = self.admin.as_ref().filter(|_| names.len() > 1 && !has_list) {
-            self.find_in_organisation(names, admin, ledger, view, context).await?;
-        } else if names.len() > FEW && !has_list {
-            let (list, whole) = read_list(cloud, names.len(), context).await?;
+            open = self.find_in_organisation(names, admin, ledger, view, context).await?;
+        }
+        if open > FEW && !has_list {
+            let (list, whole) = read_list(cloud, open, context).await?;
             if whole && (list.groups.len() <= PAGE || ledger.moved_groups(list.read).is_none()) {
                 self.list.insert((), Arc::new(list)).await;
             }
@@ -307,7 +309,8 @@ impl Groups {
         futures_util::future::try_join_all(finds).await
     }
 
-    /// Looks the names up that are not known, 100 a call, for [`Self::find`] to meet them.
+    /// Looks the names up that are not known, 100 a call, for [`Self::find`] to meet them. Returns how many it did not
+    /// find: the organisation's key may not see every group, so only Confluence says that there is none.
     async fn find_in_organisation(
         &self,
         names: &[GroupName],
@@ -315,15 +318,20 @@ impl Groups {
         ledger: &Ledger,
         view: View,
         context: &Context,
-    ) -> Result<(), Error> {
-        let mut open = Vec::new();
+    ) -> Result<usize, Error> {
+        let (mut open, mut left) = (Vec::new(), 0);
         for name in names {
             let known = self.by_name.get(name).await;
             let is_fresh =
                 |list: &Arc<List>| list.read.elapsed() <= self.write_life && !ledger.groups_are_stale(list.read, view);
+            if known.as_ref().is_some_and(is_fresh) {
+                continue;
+            }
             // How it compares other letters is not said anywhere.
-            if name.as_str().is_ascii() && !known.as_ref().is_some_and(is_fresh) {
+            if name.as_str().is_ascii() {
                 open.push(name.clone());
+            } else {
+                left += 1;
             }
         }
         let read = Instant::now();
@@ -336,11 +344,13 @@ impl Groups {
         for name in open {
             let alike: Vec<Group> = list.alike(&name.key()).cloned().collect();
             // The organisation does not say which groups are teams; those that may be one are left to Confluence.
-            if !alike.iter().any(|group| group.team) {
+            if alike.is_empty() || alike.iter().any(|group| group.team) {
+                left += 1;
+            } else {
                 self.by_name.insert(name, Arc::new(List::new(read, alike))).await;
             }
         }
-        Ok(())
+        Ok(left)
     }
 
     /// Looks this name up again when it is next asked for.

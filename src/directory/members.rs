@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 use moka::ops::compute::Op;
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 use super::ledger::{Ledger, View};
 use super::plan::Change;
@@ -47,8 +47,8 @@ pub struct Roster {
     ids: HashSet<AccountId>,
     /// The rows as the legacy side shows them, for one version of our own changes.
     shown: Mutex<Option<Shown>>,
-    /// Somebody has learned from the rows.
-    learned: AtomicBool,
+    /// Filled once the rows' names are known: whoever comes meanwhile waits.
+    learned: OnceCell<()>,
 }
 
 /// Under which circumstances a roster's rows were made ready to be shown: our own changes, and the identity map.
@@ -112,13 +112,13 @@ impl Roster {
             rows,
             ids,
             shown: Mutex::new(None),
-            learned: AtomicBool::new(false),
+            learned: OnceCell::new(),
         }
     }
 
-    /// Whether nobody has learned from the rows yet; asking settles it.
-    pub fn is_news(&self) -> bool {
-        !self.learned.swap(true, Ordering::Relaxed)
+    /// Has the rows' names learned, once for all who show them.
+    pub async fn learned<F: Future<Output = Result<(), Error>>>(&self, learn: impl FnOnce() -> F) -> Result<(), Error> {
+        self.learned.get_or_try_init(learn).await.copied()
     }
 
     /// The rows as they are shown, if they were made for this version, and complete if `complete` is asked for.
@@ -315,6 +315,15 @@ impl Members {
             .filter(|account| !on_page.contains(account))
             .cloned()
             .collect();
+        if open.is_empty() {
+            return Ok(Some(Membership {
+                read: head.read,
+                present: on_page
+                    .into_iter()
+                    .filter(|account| accounts.contains(account))
+                    .collect(),
+            }));
+        }
         let more_pages = match head.page.total {
             _ if walk::ends_at(&head.page, 0) => 0,
             Some(total) if total > head.page.members.len() => total.div_ceil(head.page.limit) - 1,
@@ -450,7 +459,8 @@ impl Reader {
                     read.await.map_err(Missing::Read)
                 };
                 let (group, people) = futures_util::try_join!(number, people)?;
-                let number = group.ok_or(Missing::Group)?.users;
+                // A group that the organisation does not know may be one that its key does not see.
+                let number = group.and_then(|group| group.users);
                 // The organisation shows people and no programs. Whoever is missing, Confluence shows.
                 if number.is_some_and(|number| number <= people.rows.len()) {
                     return Ok((Roster::new(read, people.rows), people.on_one_page));

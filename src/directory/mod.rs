@@ -34,7 +34,7 @@ use crate::cloud::{Client, Confluence, Credential, Group, Owner, Patience, Profi
 use crate::model::{AccountId, Context, Detail, GroupName, Member, NameKey, RequestId};
 use error::stopping;
 use groups::{Found, Groups, Purpose};
-use identity::{Identity, Map, Own, Resolution, Row, Wish};
+use identity::{Identity, Map, Own, Resolution, Row, Shown, Wish};
 use ledger::View;
 use members::{Depth, Members, overlaid};
 
@@ -109,7 +109,9 @@ impl Directory {
     /// # Errors
     /// What was learned cannot be read. A source that cannot be asked is told name by name.
     pub async fn explain(&self, names: &[String], context: &Context) -> Result<Vec<Resolution>, Error> {
-        self.identity.look_up(names, &self.cloud, context).await
+        self.identity
+            .look_up(names, &self.identity.map(), &self.cloud, context)
+            .await
     }
 
     /// What Cloud shows of these accounts; of those it does not know, nothing. Calls: ⌈accounts ÷ 100⌉.
@@ -189,9 +191,7 @@ impl Directory {
             return Ok(members);
         }
         let (mut rows, added) = overlaid(&roster, &overlay.changes);
-        if roster.is_news() {
-            self.identity.learn(&rows).await;
-        }
+        roster.learned(|| self.identity.learn(&roster.rows)).await?;
         let mut nameless = Vec::new();
         if wants_profiles && !added.is_empty() {
             let profiles = self.identity.profiles(&added, &self.cloud, context).await?;
@@ -204,7 +204,7 @@ impl Directory {
         } else {
             nameless.clone_from(&added);
         }
-        let mut members = self.show(&rows, nameless).await;
+        let mut members = self.show(&rows, nameless).await?;
         members.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
         let members = Arc::new(members.into_iter().map(|(_, _, member)| member).collect());
         roster.keep_shown(version, wants_profiles || added.is_empty(), &members);
@@ -212,7 +212,11 @@ impl Directory {
     }
 
     /// The accounts as the legacy side knows them, with what they are sorted by: Cloud's words first, then the map's.
-    async fn show(&self, rows: &[Arc<Profile>], nameless: Vec<AccountId>) -> Vec<(NameKey, AccountId, Member)> {
+    async fn show(
+        &self,
+        rows: &[Arc<Profile>],
+        nameless: Vec<AccountId>,
+    ) -> Result<Vec<(NameKey, AccountId, Member)>, Error> {
         let extender = &self.process.settings.extender;
         let map = self.identity.map();
         let profiles = rows.iter().map(Some).chain(std::iter::repeat(None));
@@ -229,14 +233,14 @@ impl Directory {
             order: &extender.name_order,
             map_email: extender.show_map_email,
         };
-        let shown = self.identity.names(&names, &map, wish).await;
+        let shown = self.identity.names(&names, &map, wish).await?;
         let members = names.into_iter().zip(profiles).zip(shown);
-        members
-            .map(|((row, profile), name)| {
-                let member = member(name, &row, profile.map(AsRef::as_ref), &map, extender.show_map_email);
+        Ok(members
+            .map(|((row, profile), shown)| {
+                let member = member(&shown, &row, profile.map(AsRef::as_ref), &map, extender.show_map_email);
                 (NameKey::of(&member.name), row.account, member)
             })
-            .collect()
+            .collect())
     }
 
     async fn group(&self, name: &GroupName, purpose: Purpose, context: &Context) -> Result<Group, Error> {
@@ -255,34 +259,45 @@ impl Directory {
     }
 }
 
-fn member(name: Arc<str>, row: &Row, profile: Option<&Profile>, map: &Map, show_map_email: bool) -> Member {
+fn member(shown: &Shown<'_>, row: &Row, profile: Option<&Profile>, map: &Map, show_map_email: bool) -> Member {
     let entry = map.by_account(row.account.as_str());
+    let through = shown.through.as_ref();
     let filled = |text: &Arc<str>| (!text.is_empty()).then(|| Arc::clone(text));
     let brief = profile.and_then(|profile| profile.brief.clone()).unwrap_or_default();
     // True where nothing is known: a public script drops people for whom it is false.
     let has_access = profile
         .and_then(|profile| profile.brief.as_ref())
         .is_none_or(|brief| brief.has_access);
+    let full_name = || {
+        let of_entry = entry.and_then(|entry| entry.full_name());
+        of_entry.or(through.and_then(|row| row.full_name))
+    };
+    let key = entry.and_then(|entry| entry.key()).or(through.and_then(|row| row.key));
+    let map_email = || {
+        let of_entry = entry.and_then(|entry| entry.email());
+        let email = of_entry.or(through.and_then(|row| row.email));
+        email.filter(|_| show_map_email)
+    };
     Member {
-        name,
+        name: Arc::clone(&shown.name),
         full_name: profile
             .and_then(|profile| filled(&profile.display_name))
-            .or_else(|| entry.and_then(|entry| entry.full_name()).map(Arc::from))
+            .or_else(|| full_name().map(Arc::from))
             .unwrap_or_default(),
-        key: entry
-            .and_then(|entry| entry.key())
-            .map_or_else(|| Arc::from(row.account.as_str()), Arc::from),
+        key: key.map_or_else(|| Arc::from(row.account.as_str()), Arc::from),
         email: filled(&row.email)
-            .or_else(|| {
-                let email = entry.and_then(|entry| entry.email()).filter(|_| show_map_email);
-                email.map(Arc::from)
-            })
+            .or_else(|| map_email().map(Arc::from))
             .unwrap_or_default(),
         position: brief.position,
         department: brief.department,
         location: brief.location,
-        created: entry.and_then(|entry| entry.created()).or(brief.added),
-        updated: entry.and_then(|entry| entry.updated()),
+        created: entry
+            .and_then(|entry| entry.created())
+            .or(through.and_then(|row| row.created))
+            .or(brief.added),
+        updated: entry
+            .and_then(|entry| entry.updated())
+            .or(through.and_then(|row| row.updated)),
         last_login: brief.last_active,
         has_access,
     }

@@ -96,6 +96,13 @@ impl Watch {
         match read {
             Ok(Ok(map)) => {
                 let (before, accounts) = (self.current.now().len(), map.len());
+                if !asked && accounts < before / 2 {
+                    let fault = format!(
+                        "it has {accounts} accounts where {before} are in use; a SIGHUP says that this is meant"
+                    );
+                    self.refuse(&Faults(vec![fault]));
+                    return;
+                }
                 welcome(&map, &self.metrics);
                 self.current.replace(map);
                 self.metrics.map_reload("done");

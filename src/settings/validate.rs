@@ -132,6 +132,10 @@ impl Settings {
             "identity.sources must name at least one source, and each once",
         );
         check(
+            identity.sources.contains(&super::Link::AccountId),
+            "identity.sources must name account_id: members whom nothing else knows are shown by their ids",
+        );
+        check(
             (1..=3650).contains(&identity.learned_max_age_days),
             "identity.learned_max_age_days must be between 1 and 3650",
         );

@@ -28,7 +28,7 @@ pub use claims::Claim;
 pub use current::Current;
 pub use live::Drivers;
 pub use map::{Column, Entry, Faults, Map, Meaning, Unlinked};
-pub use names::{Row, Wish};
+pub use names::{Row, Shown, Wish};
 pub use resolve::Resolution;
 
 use crate::cloud::{BULK, Confluence, Error, Operation, Patience, Profile};
@@ -41,6 +41,9 @@ use live::{Live, is_address};
 
 /// A claim that was heard again so soon is not written again.
 const HEARD_LATELY_MS: i64 = 86_400_000;
+
+/// Calls that confirm one caller's ids before it is another's turn.
+const CALLS_A_TURN: usize = 8;
 
 /// What is known of an account besides the map.
 #[derive(Clone, Debug)]
@@ -112,6 +115,7 @@ impl Identity {
         let known = Cache::builder()
             .max_capacity(cache.max_accounts)
             .expire_after(lives)
+            .support_invalidation_closures()
             .build();
         let chain = settings.identity.sources.clone();
         let store = own.store.filter(|_| chain.contains(&Link::Learned));
@@ -121,14 +125,18 @@ impl Identity {
             live: Live::new(&own.drivers, &heard, settings, &metrics),
             seen_map: map.generation().into(),
             map,
-            chain,
             known,
             heard,
             ages: Ages {
-                known: millis(settings.identity.learned_max_age_days.saturating_mul(86_400)),
+                known: if chain.contains(&Link::Learned) {
+                    millis(settings.identity.learned_max_age_days.saturating_mul(86_400))
+                } else {
+                    millis(cache.accounts_ttl_s)
+                },
                 switched_off: millis(cache.negative_ttl_s),
             },
             confirming: tokio::sync::Mutex::new(()),
+            chain,
             metrics,
         }
     }
@@ -145,41 +153,47 @@ impl Identity {
         self.map.generation()
     }
 
-    /// Remembers accounts that Cloud showed, and the addresses that their profiles show.
-    pub async fn learn(&self, profiles: &[Arc<Profile>]) {
-        let listens = self.chain.contains(&Link::Members);
+    /// Remembers accounts that Cloud showed, and the addresses that it showed with them.
+    ///
+    /// # Errors
+    /// What was learned before cannot be read.
+    pub async fn learn(&self, profiles: &[Arc<Profile>]) -> Result<(), super::Error> {
         let mut addresses = Vec::new();
         for profile in profiles {
             let known = Known::Account(Arc::clone(profile));
-            if listens && is_address(&profile.email) {
-                addresses.push((NameKey::of(&profile.email), profile));
+            // The organisation shows addresses that the profile may hide; Confluence could never confirm those.
+            let source = if profile.brief.is_some() {
+                Source::Admin
+            } else {
+                Source::Members
+            };
+            if self.listens_to(source) && is_address(&profile.email) {
+                addresses.push((NameKey::of(&profile.email), profile, source));
             }
             self.known.insert(profile.account.clone(), known).await;
         }
-        let keys: Vec<NameKey> = addresses.iter().map(|(key, _)| key.clone()).collect();
-        // What the store cannot tell is not worth a request: it is written again, no more.
-        let heard = self.heard.get(&keys).await.unwrap_or_default();
+        let keys: Vec<NameKey> = addresses.iter().map(|(key, _, _)| key.clone()).collect();
+        let heard = self.heard.get(&keys).await.map_err(names::unreadable)?;
         let now = now();
         let mut new = Vec::new();
-        for (index, (key, profile)) in addresses.into_iter().enumerate() {
-            let standing = profile.standing;
-            let is_old_news = |claim: &Claim| {
-                claim.source == Source::Members
-                    && claim.account == profile.account
-                    && claim.standing == standing
-                    && now.saturating_sub(claim.learned_at) < HEARD_LATELY_MS.min(self.ages.known / 2)
+        for ((key, profile, source), claims) in addresses.into_iter().zip(heard) {
+            let claim = Claim {
+                account: profile.account.clone(),
+                source,
+                standing: profile.standing,
+                learned_at: now,
             };
-            if !heard.get(index).is_some_and(|claims| claims.iter().any(is_old_news)) {
-                let claim = Claim {
-                    account: profile.account.clone(),
-                    source: Source::Members,
-                    standing,
-                    learned_at: now,
-                };
+            let is_old_news = |other: &Claim| {
+                (other.source, &other.account, other.standing) == (source, &claim.account, claim.standing)
+                    && now.saturating_sub(other.learned_at) < HEARD_LATELY_MS.min(self.ages.known / 2)
+                    && self.ages.believes(other, now)
+            };
+            if !claims.iter().any(is_old_news) {
                 new.push((key, claim));
             }
         }
         self.heard.add(new);
+        Ok(())
     }
 
     /// A new map knows names that nobody knew: what was asked in vain may be asked again.
@@ -187,6 +201,10 @@ impl Identity {
         let generation = self.map.generation();
         if self.seen_map.swap(generation, std::sync::atomic::Ordering::AcqRel) != generation {
             self.live.forget();
+            // Never fails where the cache was told to support it.
+            let _ = self
+                .known
+                .invalidate_entries_if(|_, known| matches!(known, Known::Nobody));
         }
     }
 
@@ -200,29 +218,33 @@ impl Identity {
         cloud: &Confluence,
         context: &Context,
     ) -> Result<HashMap<AccountId, Arc<Profile>>, Error> {
-        let deadline = context.read_deadline.into();
-        let Ok(_turn) = tokio::time::timeout_at(deadline, self.confirming.lock()).await else {
-            return Err(Error::Unavailable {
-                operation: Operation::ReadUsers,
-                retry_after: Duration::from_secs(5),
-                cause: "others are waiting for it, too".to_owned(),
-                doubtful: false,
-            });
-        };
-        let (mut found, mut open) = (HashMap::new(), Vec::new());
-        for id in ids {
-            let known = self.known.get(id).await;
-            self.metrics
-                .looked_up("accounts", if known.is_some() { "hit" } else { "miss" });
-            match known {
-                Some(Known::Account(profile)) => {
-                    found.insert(id.clone(), profile);
+        let mut found = HashMap::new();
+        // In turns, so that one caller's many ids do not keep all others waiting.
+        for ids in ids.chunks(BULK * CALLS_A_TURN) {
+            let deadline = context.read_deadline.into();
+            let Ok(_turn) = tokio::time::timeout_at(deadline, self.confirming.lock()).await else {
+                return Err(Error::Unavailable {
+                    operation: Operation::ReadUsers,
+                    retry_after: Duration::from_secs(5),
+                    cause: "others are waiting for it, too".to_owned(),
+                    doubtful: false,
+                });
+            };
+            let mut open = Vec::new();
+            for id in ids {
+                let known = self.known.get(id).await;
+                self.metrics
+                    .looked_up("accounts", if known.is_some() { "hit" } else { "miss" });
+                match known {
+                    Some(Known::Account(profile)) => {
+                        found.insert(id.clone(), profile);
+                    }
+                    Some(Known::Nobody) => {}
+                    None => open.push(id.clone()),
                 }
-                Some(Known::Nobody) => {}
-                None => open.push(id.clone()),
             }
+            found.extend(self.profiles_now(&open, cloud, context).await?);
         }
-        found.extend(self.profiles_now(&open, cloud, context).await?);
         Ok(found)
     }
 

@@ -1,12 +1,22 @@
 //! The way back: the name an account is shown under. It always leads back to that account.
+//!
+//! A script compares what it wants with what it is shown, and takes out what it does not want. So an account is shown
+//! under the name by which it was put in: if a username led to it through an address, the username is shown, however
+//! long ago that was learned. Age counts before a write, not before a look.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::claims::{Claim, Claims, Verdict, judge, now};
+use super::claims::{Claim, Verdict, judge, now};
 use super::live::is_address;
+use super::map::Unlinked;
 use super::{Identity, Map, Meaning};
+use crate::cloud::Profile;
+use crate::directory;
 use crate::model::{AccountId, NameKey, Source, Standing};
 use crate::settings::{Link, NameKind};
+use crate::store::{self, Learned};
 
 /// An account to be shown.
 #[derive(Clone, Debug)]
@@ -26,72 +36,171 @@ pub struct Wish<'a> {
     pub map_email: bool,
 }
 
+/// An account as it is shown.
+#[derive(Clone, Debug)]
+pub struct Shown<'a> {
+    /// The name.
+    pub name: Arc<str>,
+    /// The row of the map that leads to the account through its address, if the map does not know the account itself.
+    pub through: Option<Unlinked<'a>>,
+}
+
 /// A name that an account might be shown under.
 struct Candidate {
     name: Arc<str>,
-    key: NameKey,
+    /// The name, and the address with which the map goes on from it.
+    keys: Vec<NameKey>,
 }
 
 impl Identity {
-    /// The name of each account, in order: the first kind that leads back to it, at last its id. No call to Cloud.
-    pub async fn names(&self, rows: &[Row], map: &Map, wish: Wish<'_>) -> Vec<Arc<str>> {
+    /// Each account as it is shown, in order: under the first kind of name that leads back to it, at last its id. No
+    /// call to Cloud.
+    ///
+    /// # Errors
+    /// What was learned cannot be read: a member under another name than before would be thrown out by some scripts.
+    pub async fn names<'m>(
+        &self,
+        rows: &[Row],
+        map: &'m Map,
+        wish: Wish<'_>,
+    ) -> Result<Vec<Shown<'m>>, directory::Error> {
         let accounts: Vec<AccountId> = rows.iter().map(|row| row.account.clone()).collect();
-        // Without the store an account is shown under its id, which is true, too.
-        let learned = self.heard.names_of(&accounts).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "what was learned of names cannot be read; some members are shown by their ids");
-            Vec::new()
-        });
-        let candidates: Vec<Vec<Candidate>> = rows
-            .iter()
-            .enumerate()
-            .map(|(index, row)| {
-                let learned = learned.get(index).map(Vec::as_slice).unwrap_or_default();
-                self.candidates(row, learned, map, wish)
-            })
-            .collect();
+        let learned = self.heard.names_of(&accounts).await.map_err(unreadable)?;
+        let mut throughs = Vec::with_capacity(rows.len());
+        let mut candidates: Vec<Vec<Candidate>> = Vec::with_capacity(rows.len());
+        for (row, learned) in rows.iter().zip(&learned) {
+            let through = self.through(row, learned, map);
+            candidates.push(self.candidates(row, learned, &through, map, wish));
+            throughs.push(through.into_iter().next());
+        }
         let keys: Vec<NameKey> = candidates
             .iter()
             .flatten()
-            .map(|candidate| candidate.key.clone())
+            .flat_map(|candidate| candidate.keys.iter().cloned())
             .collect();
-        let mut heard = self.heard.get(&keys).await.unwrap_or_default().into_iter();
-        let mut names = Vec::with_capacity(rows.len());
-        for (row, candidates) in rows.iter().zip(candidates) {
-            let mut shown = None;
+        let mut heard = self.heard.get(&keys).await.map_err(unreadable)?.into_iter();
+        let mut shown = Vec::with_capacity(rows.len());
+        for ((row, candidates), through) in rows.iter().zip(candidates).zip(throughs) {
+            let mut name = None;
             for candidate in candidates {
                 // Drawn for every candidate, so that the next row finds its own.
-                let claims = heard.next().unwrap_or_default();
-                if shown.is_none() && self.leads_back(&candidate, &claims, row, map) {
-                    shown = Some(candidate.name);
+                let claims: Vec<Claim> = heard
+                    .by_ref()
+                    .take(candidate.keys.len())
+                    .flat_map(|claims| claims.to_vec())
+                    .collect();
+                if name.is_none() && self.leads_back(&candidate, claims, row, map) {
+                    name = Some(candidate.name);
                 }
             }
-            names.push(shown.unwrap_or_else(|| Arc::from(row.account.as_str())));
+            shown.push(Shown {
+                name: name.unwrap_or_else(|| Arc::from(row.account.as_str())),
+                through,
+            });
         }
+        Ok(shown)
+    }
+
+    /// The accounts among these that scripts may know under several usernames.
+    ///
+    /// # Errors
+    /// What was learned cannot be read.
+    pub async fn merged(&self, accounts: &[AccountId], map: &Map) -> Result<HashSet<AccountId>, directory::Error> {
+        let has_aliases = map.has_aliases();
+        let learned = if has_aliases {
+            self.heard.names_of(accounts).await.map_err(unreadable)?
+        } else {
+            accounts.iter().map(|_| Vec::new()).collect()
+        };
+        let mut merged = HashSet::new();
+        for (account, learned) in accounts.iter().zip(&learned) {
+            let entry = map.by_account(account.as_str());
+            let email = self.shown_address(account).await;
+            let row = Row {
+                account: account.clone(),
+                email,
+            };
+            let through = if has_aliases {
+                self.through(&row, learned, map)
+            } else {
+                Vec::new()
+            };
+            let usernames = entry.iter().flat_map(|entry| entry.usernames());
+            let usernames = usernames.chain(through.iter().filter_map(|row| row.username));
+            let distinct: HashSet<NameKey> = usernames.map(NameKey::of).collect();
+            if distinct.len() > 1 || entry.is_some_and(|entry| entry.is_merged()) {
+                merged.insert(account.clone());
+            }
+        }
+        Ok(merged)
+    }
+
+    /// The address that Cloud showed of an account, as far as that is remembered.
+    async fn shown_address(&self, account: &AccountId) -> Arc<str> {
+        let profile = self.profile(account).await;
+        profile.map(|profile| Arc::clone(&profile.email)).unwrap_or_default()
+    }
+
+    /// The rows of the map that have an address of this account, and no account themselves.
+    fn through<'m>(&self, row: &Row, learned: &[Learned], map: &'m Map) -> Vec<Unlinked<'m>> {
+        if !map.has_aliases() || !self.chain.contains(&Link::Map) {
+            return Vec::new();
+        }
+        let learned = self.heeded(row, learned);
+        let mut addresses: Vec<&str> = vec![&row.email];
+        addresses.extend(learned.into_iter().filter(|name| is_address(name)));
+        let mut lines = HashSet::new();
+        addresses
+            .into_iter()
+            .filter(|address| !address.is_empty())
+            .flat_map(|address| map.unlinked_under(address))
+            .filter(|row| lines.insert(row.line))
+            .collect()
+    }
+
+    /// The learned names that may be shown, in an order that does not change: the shorter first.
+    fn heeded<'a>(&self, row: &Row, learned: &'a [Learned]) -> Vec<&'a str> {
+        let is_past = |learned: &Learned| {
+            // A profile that shows another address has given this one up.
+            learned.source == Source::Members
+                && !row.email.is_empty()
+                && is_address(learned.name.as_str())
+                && NameKey::of(&row.email) != learned.name
+        };
+        let mut names: Vec<&str> = learned
+            .iter()
+            .filter(|learned| self.listens_to(learned.source) && !is_past(learned))
+            .map(|learned| learned.name.as_str())
+            .collect();
+        names.sort_by_key(|name| (name.chars().count(), *name));
+        names.dedup();
         names
     }
 
     /// The names an account might be shown under, best first, up to its id.
-    fn candidates(&self, row: &Row, learned: &[crate::store::Learned], map: &Map, wish: Wish<'_>) -> Vec<Candidate> {
+    fn candidates(
+        &self,
+        row: &Row,
+        learned: &[Learned],
+        through: &[Unlinked<'_>],
+        map: &Map,
+        wish: Wish<'_>,
+    ) -> Vec<Candidate> {
         let entry = map
             .by_account(row.account.as_str())
             .filter(|_| self.chain.contains(&Link::Map));
-        let now = now();
-        let believed: Vec<&str> = learned
-            .iter()
-            .filter(|learned| self.ages.believes(&Claim::from((*learned).clone()), now))
-            .map(|learned| learned.name.as_str())
-            .collect();
+        let learned = self.heeded(row, learned);
+        let learned = |address: bool| {
+            let names = learned.iter().filter(move |name| is_address(name) == address);
+            names.map(|name| Arc::from(*name)).collect::<Vec<Arc<str>>>()
+        };
         let mut names: Vec<Arc<str>> = Vec::new();
         for kind in wish.order {
             match kind {
                 NameKind::Username => {
                     names.extend(entry.iter().flat_map(|entry| entry.usernames()).map(Arc::from));
-                    names.extend(
-                        believed
-                            .iter()
-                            .filter(|name| !is_address(name))
-                            .map(|name| Arc::from(*name)),
-                    );
+                    names.extend(through.iter().filter_map(|row| row.username).map(Arc::from));
+                    names.extend(learned(false));
                 }
                 NameKind::Email => {
                     let of_map = entry.and_then(|entry| entry.email()).filter(|_| wish.map_email);
@@ -99,27 +208,23 @@ impl Identity {
                     if !row.email.is_empty() {
                         names.push(Arc::clone(&row.email));
                     }
-                    names.extend(
-                        believed
-                            .iter()
-                            .filter(|name| is_address(name))
-                            .map(|name| Arc::from(*name)),
-                    );
+                    names.extend(learned(true));
                 }
                 NameKind::AccountId => break,
             }
         }
-        names
-            .into_iter()
-            .map(|name| Candidate {
-                key: NameKey::of(&name),
-                name,
-            })
-            .collect()
+        let candidate = |name: Arc<str>| {
+            let mut keys = vec![NameKey::of(&name)];
+            if let Some(Meaning::Email(address)) = map.by_name(&name) {
+                keys.push(NameKey::of(address));
+            }
+            Candidate { name, keys }
+        };
+        names.into_iter().map(candidate).collect()
     }
 
     /// Whether a script that sends this name back means this account by it.
-    fn leads_back(&self, candidate: &Candidate, heard: &Claims, row: &Row, map: &Map) -> bool {
+    fn leads_back(&self, candidate: &Candidate, heard: Vec<Claim>, row: &Row, map: &Map) -> bool {
         let now = now();
         let of_map = |account: AccountId, standing| Claim {
             account,
@@ -130,19 +235,47 @@ impl Identity {
         let mut claims = Vec::new();
         if self.chain.contains(&Link::Map) {
             match map.by_name(&candidate.name) {
-                Some(Meaning::Ambiguous) => return false,
                 Some(Meaning::One(entry)) => claims.push(of_map(entry.account_id(), entry.standing())),
-                // It would go on with an address of which nothing is said here.
-                Some(Meaning::Email(address)) if NameKey::of(address) != candidate.key => return false,
-                _ => {}
+                Some(Meaning::Email(_) | Meaning::NoAccount) | None => {}
+                Some(Meaning::Ambiguous | Meaning::Tombstoned | Meaning::Deactivated | Meaning::App) => return false,
+            }
+            if let Some(entry) = map.by_account(&candidate.name) {
+                claims.push(of_map(entry.account_id(), Standing::Active));
             }
         }
-        if AccountId::is_possible(&candidate.name)
-            && let Some(entry) = map.by_account(&candidate.name)
-        {
-            claims.push(of_map(entry.account_id(), Standing::Active));
-        }
-        claims.extend(heard.iter().filter(|claim| self.ages.believes(claim, now)).cloned());
+        let heard = heard.into_iter().filter(|claim| self.listens_to(claim.source));
+        let (young, old): (Vec<Claim>, Vec<Claim>) =
+            heard.partition(|claim| now.saturating_sub(claim.learned_at) <= self.ages.known);
+        // What is old is asked again before a write; until somebody has said otherwise it is how the account is known.
+        claims.extend(if young.is_empty() { old } else { young });
         matches!(judge(&claims), Verdict::One(account, _) if account == row.account)
+    }
+
+    /// Whether the chain has this source.
+    pub(super) fn listens_to(&self, source: Source) -> bool {
+        self.chain.contains(&match source {
+            Source::Map => Link::Map,
+            Source::AccountId => Link::AccountId,
+            Source::Members => Link::Members,
+            Source::Admin => Link::Admin,
+            Source::Scim => Link::Scim,
+            Source::Jira => Link::Jira,
+        })
+    }
+
+    /// What Cloud showed of an account, as far as that is remembered.
+    pub(super) async fn profile(&self, account: &AccountId) -> Option<Arc<Profile>> {
+        match self.known.get(account).await {
+            Some(super::Known::Account(profile)) => Some(profile),
+            _ => None,
+        }
+    }
+}
+
+/// What was learned cannot be read: nothing can be said of names.
+pub(super) fn unreadable(error: store::Error) -> directory::Error {
+    directory::Error::Unavailable {
+        retry_after: Duration::from_secs(30),
+        cause: format!("what was learned of names cannot be read: {error}"),
     }
 }

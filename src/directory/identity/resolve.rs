@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::batch::Wanted;
 use super::claims::{Claim, Verdict, judge, now};
 use super::live::is_address;
-use super::{Identity, Known, Map, Meaning};
+use super::names::unreadable;
+use super::{Identity, Map, Meaning};
 use crate::cloud::{Confluence, Error};
 use crate::directory::plan::Change;
 use crate::directory::{self};
@@ -32,14 +32,14 @@ struct Case<'a> {
     keys: Vec<NameKey>,
     /// The map alone has decided.
     decided: Option<Skip>,
-    /// The map's word for a name that turns out to have no account.
-    otherwise: Skip,
     /// What the map, and a known account of this id, say.
     fixed: Vec<Claim>,
     /// What was learned of each key, while it is believed.
     learned: Vec<Claim>,
     /// The same where it is too old to be believed: whom to ask first.
     faded: Vec<Claim>,
+    /// Who said last that the account is switched off, and may say otherwise by now.
+    doubts: Vec<Source>,
     failed: Option<Error>,
 }
 
@@ -51,7 +51,7 @@ impl Case<'_> {
     /// Whether it is worth asking on.
     fn is_open(&self) -> bool {
         let beyond_asking = self.decided.is_some() || judge(&self.fixed) == Verdict::Ambiguous;
-        !beyond_asking && !matches!(self.verdict(), Verdict::One(..))
+        !beyond_asking && (!matches!(self.verdict(), Verdict::One(..)) || !self.doubts.is_empty())
     }
 
     /// Whether `source` is to be asked: nobody knows the name, or the source is one of those that disagree.
@@ -59,13 +59,15 @@ impl Case<'_> {
         self.is_open()
             && match self.verdict() {
                 Verdict::Ambiguous => self.learned.iter().any(|claim| claim.source == source),
-                _ => true,
+                Verdict::One(..) => self.doubts.contains(&source),
+                Verdict::Open => true,
             }
     }
 
     fn replace(&mut self, source: Source, new: impl IntoIterator<Item = Claim>) {
         self.learned.retain(|claim| claim.source != source);
         self.faded.retain(|claim| claim.source != source);
+        self.doubts.retain(|other| *other != source);
         self.learned.extend(new);
     }
 
@@ -75,9 +77,9 @@ impl Case<'_> {
             (Some(reason), _) => Err(reason),
             (None, Verdict::One(account, standing)) => Ok((account.clone(), *standing)),
             (None, Verdict::Ambiguous) => Err(Skip::Ambiguous),
-            (None, Verdict::Open) => Err(self.otherwise),
+            (None, Verdict::Open) => Err(Skip::Unknown),
         };
-        let undecided = self.decided.is_none() && meaning.is_err();
+        let undecided = self.decided.is_none() && (meaning.is_err() || !self.doubts.is_empty());
         Resolution {
             meaning,
             claims: self.fixed.into_iter().chain(self.learned).collect(),
@@ -99,10 +101,11 @@ impl Identity {
         &self,
         names: &[String],
         change: Change,
+        map: &Map,
         cloud: &Confluence,
         context: &Context,
     ) -> Result<Vec<Result<AccountId, Skip>>, directory::Error> {
-        let resolutions = self.look_up(names, cloud, context).await?;
+        let resolutions = self.look_up(names, map, cloud, context).await?;
         let mut answers = Vec::with_capacity(names.len());
         for resolution in resolutions {
             if let Some(error) = resolution.failed {
@@ -124,13 +127,10 @@ impl Identity {
     }
 
     async fn standing(&self, account: &AccountId, standing: Standing) -> Option<Skip> {
-        let is_app = || async {
-            matches!(self.known.get(account).await, Some(Known::Account(profile)) if profile.standing == Standing::App)
-        };
-        match standing.objection() {
-            None if is_app().await => Standing::App.objection(),
-            objection => objection,
-        }
+        let profile = self.profile(account).await;
+        let shown = profile.map_or(Standing::Active, |profile| profile.standing);
+        let of_app = (shown == Standing::App).then_some(Skip::NotAPerson);
+        standing.objection().or(of_app)
     }
 
     /// What each name means, in order, with everything that was said of it.
@@ -140,11 +140,11 @@ impl Identity {
     pub async fn look_up(
         &self,
         names: &[String],
+        map: &Map,
         cloud: &Confluence,
         context: &Context,
     ) -> Result<Vec<Resolution>, directory::Error> {
         self.heed_map();
-        let map = self.map.now();
         let mut places: HashMap<&str, usize> = HashMap::with_capacity(names.len());
         let mut cases: Vec<Case<'_>> = Vec::with_capacity(names.len());
         let mut order = Vec::with_capacity(names.len());
@@ -152,7 +152,7 @@ impl Identity {
             let place = match places.get(name.as_str()) {
                 Some(place) => *place,
                 None => {
-                    cases.push(self.begin(name, &map).await);
+                    cases.push(self.begin(name, map).await);
                     places.insert(name, cases.len() - 1);
                     cases.len() - 1
                 }
@@ -183,10 +183,10 @@ impl Identity {
             text,
             keys: vec![NameKey::of(text)],
             decided: None,
-            otherwise: Skip::Unknown,
             fixed: Vec::new(),
             learned: Vec::new(),
             faded: Vec::new(),
+            doubts: Vec::new(),
             failed: None,
         };
         if text.trim().is_empty() {
@@ -215,18 +215,21 @@ impl Identity {
                         case.keys.push(key);
                     }
                 }
-                Some(Meaning::Tombstoned) => case.otherwise = Skip::Tombstoned,
-                Some(Meaning::Deactivated) => case.otherwise = Skip::Deactivated,
-                Some(Meaning::App) => case.otherwise = Skip::NotAPerson,
+                // Whoever had the name is gone; somebody new may have it at the identity provider, and is not meant.
+                Some(Meaning::Tombstoned) => case.decided = Some(Skip::Tombstoned),
+                Some(Meaning::Deactivated) => case.decided = Some(Skip::Deactivated),
+                Some(Meaning::App) => case.decided = Some(Skip::NotAPerson),
                 Some(Meaning::NoAccount) | None => {}
             }
         }
         if AccountId::is_possible(text) {
             let id = AccountId::new(text);
-            if let Some(entry) = map.by_account(text) {
+            if self.chain.contains(&Link::Map)
+                && let Some(entry) = map.by_account(text)
+            {
                 case.fixed.push(said(id, Source::Map, entry.standing()));
             } else if self.chain.contains(&Link::AccountId)
-                && let Some(Known::Account(profile)) = self.known.get(&id).await
+                && let Some(profile) = self.profile(&id).await
             {
                 case.fixed.push(said(id, Source::AccountId, profile.standing));
             }
@@ -237,29 +240,46 @@ impl Identity {
     /// Adds what was learned before.
     async fn recall(&self, cases: &mut [Case<'_>]) -> Result<(), directory::Error> {
         let keys: Vec<NameKey> = cases.iter().flat_map(|case| case.keys.iter().cloned()).collect();
-        let heard = self
-            .heard
-            .get(&keys)
-            .await
-            .map_err(|error| directory::Error::Unavailable {
-                retry_after: Duration::from_secs(30),
-                cause: format!("what was learned of names cannot be read: {error}"),
-            })?;
+        let mut heard = self.heard.get(&keys).await.map_err(unreadable)?.into_iter();
         let now = now();
-        let mut heard = heard.into_iter();
         for case in cases {
-            for claims in heard.by_ref().take(case.keys.len()) {
-                for claim in claims.iter() {
-                    let into = if self.ages.believes(claim, now) {
-                        &mut case.learned
-                    } else {
-                        &mut case.faded
+            for (place, claims) in heard.by_ref().take(case.keys.len()).enumerate() {
+                for claim in claims.iter().filter(|claim| self.listens_to(claim.source)) {
+                    let is_past = match case.keys.get(place) {
+                        Some(key) if claim.source == Source::Members => self.gave_up(&claim.account, key).await,
+                        _ => false,
                     };
-                    into.push(claim.clone());
+                    if self.ages.believes(claim, now) && !is_past {
+                        case.learned.push(claim.clone());
+                    } else {
+                        case.faded.push(claim.clone());
+                    }
                 }
             }
+            let newest = case.learned.iter().map(|claim| claim.learned_at).max();
+            let is_doubt = |claim: &&Claim| {
+                claim.standing == Standing::Deactivated
+                    && newest.is_some_and(|newest| newest <= claim.learned_at)
+                    && self.can_ask(claim.source)
+            };
+            case.doubts = case.faded.iter().filter(is_doubt).map(|claim| claim.source).collect();
         }
         Ok(())
+    }
+
+    /// Whether the account's profile shows another address than this by now.
+    async fn gave_up(&self, account: &AccountId, address: &NameKey) -> bool {
+        let profile = self.profile(account).await;
+        profile.is_some_and(|profile| !profile.email.is_empty() && NameKey::of(&profile.email) != *address)
+    }
+
+    fn can_ask(&self, source: Source) -> bool {
+        match source {
+            Source::Admin => self.live.has(Link::Admin),
+            Source::Scim => self.live.has(Link::Scim),
+            Source::Jira => self.live.has(Link::Jira),
+            Source::Map | Source::AccountId | Source::Members => false,
+        }
     }
 
     /// Asks one source about the names that it may settle.
@@ -356,19 +376,19 @@ impl Identity {
             }
             match &profiles {
                 Ok(profiles) => {
+                    let disputed = case.verdict() == Verdict::Ambiguous;
                     let accounts = of_pages(case);
                     let mut still = Vec::new();
                     for key in &case.keys {
-                        let shows = |id: &&AccountId| {
-                            profiles
-                                .get(*id)
-                                .is_some_and(|profile| NameKey::of(&profile.email) == *key)
-                        };
-                        let claims: Vec<Claim> = accounts
-                            .iter()
-                            .filter(shows)
-                            .map(|id| said(id.clone(), Source::Members, Standing::Active))
-                            .collect();
+                        let mut claims = Vec::new();
+                        for id in &accounts {
+                            let Some(profile) = profiles.get(id) else { continue };
+                            let shows = NameKey::of(&profile.email) == *key;
+                            // An address that is hidden now is neither shown nor given up: the dispute stays.
+                            if shows || (disputed && profile.email.is_empty()) {
+                                claims.push(said(id.clone(), Source::Members, profile.standing));
+                            }
+                        }
                         self.heard.replace(key, Source::Members, &claims);
                         still.extend(claims);
                     }

@@ -32,6 +32,7 @@ pub(super) fn build(mut rows: Rows, rule: PrimaryRule) -> Map {
         ids,
         names,
         claims,
+        ..Map::default()
     }
 }
 

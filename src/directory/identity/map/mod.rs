@@ -11,6 +11,7 @@
 //! * rows with neither yield to any of these.
 //! * anything else is ambiguous.
 
+mod aliases;
 mod build;
 mod entry;
 mod file;
@@ -29,6 +30,7 @@ pub use report::{Column, Unlinked};
 
 use crate::model::{AccountId, Standing};
 use crate::settings::{NameKind, PrimaryRule};
+use aliases::Aliases;
 use build::build;
 use index::{Ids, Kind, Names};
 use rows::{Field, Rows};
@@ -42,6 +44,8 @@ pub struct Map {
     names: Names,
     /// Who claims the ambiguous names: the place of the name's text, row and column, sorted.
     claims: Vec<(u32, u32, Field)>,
+    aliases: Aliases,
+    rule: PrimaryRule,
 }
 
 /// What is worth finding once about an account; all else stands in its rows.
@@ -84,7 +88,7 @@ impl Map {
     /// # Errors
     /// All faults at once.
     pub fn read(path: &Path, primary: PrimaryRule) -> Result<Self, Faults> {
-        Ok(build(file::read(path)?, primary))
+        Ok(Self::of(file::read(path)?, primary))
     }
 
     /// Reads a file's bytes.
@@ -92,7 +96,16 @@ impl Map {
     /// # Errors
     /// All faults at once.
     pub fn parse(bytes: &[u8], primary: PrimaryRule) -> Result<Self, Faults> {
-        Ok(build(file::parse(bytes, bytes.len())?, primary))
+        Ok(Self::of(file::parse(bytes, bytes.len())?, primary))
+    }
+
+    fn of(rows: Rows, primary: PrimaryRule) -> Self {
+        let map = build(rows, primary);
+        Self {
+            aliases: Aliases::of(&map.rows),
+            rule: primary,
+            ..map
+        }
     }
 
     /// How many accounts the map holds.

@@ -59,6 +59,12 @@ pub struct Unlinked<'a> {
     pub key: Option<&'a str>,
     /// The e-mail address.
     pub email: Option<&'a str>,
+    /// The full name.
+    pub full_name: Option<&'a str>,
+    /// When the user was created, in epoch milliseconds.
+    pub created: Option<i64>,
+    /// When the user was last changed, in epoch milliseconds.
+    pub updated: Option<i64>,
     /// What the row says of the standing.
     pub standing: Standing,
 }
@@ -122,13 +128,20 @@ impl Map {
 
     /// The rows that lead to no account.
     pub fn unlinked(&self) -> impl Iterator<Item = Unlinked<'_>> {
-        let rows = self.rows.rows.iter();
-        rows.filter(|row| row.entry == NONE).map(|row| Unlinked {
+        let rows = (0..).zip(&self.rows.rows).filter(|(_, row)| row.entry == NONE);
+        rows.map(|(number, row)| self.unlinked_row(number, row))
+    }
+
+    pub(super) fn unlinked_row(&self, number: u32, row: &Row) -> Unlinked<'_> {
+        Unlinked {
             line: row.line,
             username: self.rows.text(row, Field::Username),
             key: self.rows.text(row, Field::Key),
             email: self.rows.text(row, Field::Email),
+            full_name: self.rows.text(row, Field::FullName),
+            created: self.rows.date(number, 0),
+            updated: self.rows.date(number, 1),
             standing: row.bits.standing(),
-        })
+        }
     }
 }
