@@ -21,6 +21,7 @@ pub(super) fn build(mut rows: Rows, rule: PrimaryRule) -> Map {
         other_rows(&mut rows, &names);
         claim_all(&mut rows, &mut names, |row| !row.has(Field::Account));
     }
+    names.shrink();
     chain(&mut rows, &mut accounts);
     for account in &mut accounts {
         describe(account, &mut rows, rule);
@@ -81,7 +82,7 @@ fn claim_all(rows: &mut Rows, names: &mut Names, which: impl Fn(&Row) -> bool) {
         };
         let mut first = 0;
         for field in Field::NAMES.into_iter().filter(|field| row.has(*field)) {
-            let same_email = |texts: &str, one: u32, other: u32| {
+            let same_email = |one: u32, other: u32| {
                 let email = |row: u32| {
                     rows.get(row as usize)
                         .map_or("", |row| row.span(Field::Email).of(texts))
@@ -207,16 +208,16 @@ fn rank(rule: PrimaryRule, row: &Row, rows: &Rows, email: Option<&str>) -> usize
 
 /// Marks the names that do not lead back, and notes who claims them: the place of the name's text, row and column.
 fn mark_ambiguous(rows: &mut Rows, names: &Names) -> Vec<(u32, u32, Field)> {
-    let ambiguous = names.ambiguous(&rows.texts);
+    let doubts = names.doubts(&rows.texts);
     let mut claims = Vec::new();
-    if ambiguous.len() == 0 {
+    if doubts.is_empty() {
         return claims;
     }
     let texts = &rows.texts;
     for (number, row) in (0..).zip(rows.rows.iter_mut()) {
         for field in Field::NAMES {
             // An empty text is no name, and is not found.
-            if let Some((_, at)) = ambiguous.find(texts, row.span(field).of(texts)) {
+            if let Some(at) = doubts.find(texts, row.span(field).of(texts)) {
                 row.bits.set(Bits::ambiguous(field));
                 claims.push((at, number, field));
             }

@@ -242,7 +242,7 @@ fn instant(column: &str, text: &str) -> Result<Option<i64>, String> {
     // A failed attempt costs more than a good one, so the likelier one goes first: an offset can only follow the date.
     let civil = || {
         let time = text.parse::<jiff::civil::DateTime>().ok()?;
-        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+        jiff::tz::Offset::UTC.to_timestamp(time).ok()
     };
     let offset = text
         .bytes()
