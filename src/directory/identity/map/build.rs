@@ -50,7 +50,7 @@ fn own_rows(rows: &mut Rows, ids: &mut Ids, names: &mut Names) -> Vec<Account> {
         }
     }
     accounts.shrink_to_fit();
-    claim_all(rows, names, |row| row.has(Field::Account));
+    claim_all(rows, names, |row| row.entry != NONE);
     accounts
 }
 
@@ -130,10 +130,22 @@ fn chain(rows: &mut Rows, accounts: &mut [Account]) {
 
 /// Decides what an account is shown as. Its standing is that of its most alive row.
 fn describe(account: &mut Account, rows: &mut Rows, rule: PrimaryRule) {
+    if let Some(row) = rows.get(account.first).filter(|row| row.next == NONE) {
+        // As nearly all accounts are: nothing to choose from.
+        let number_if = |is: bool| if is { account.first } else { NONE };
+        let is_old = row.has(Field::OldEmail)
+            && NameKey::same(
+                row.span(Field::Email).of(&rows.texts),
+                row.span(Field::OldEmail).of(&rows.texts),
+            );
+        account.primary = number_if(row.has(Field::Username));
+        account.email = number_if(row.has(Field::Email) && !is_old);
+        account.standing = row.bits.standing();
+        return;
+    }
     let chain = rows.chain(account.first);
     account.standing = chain.map(|(_, row)| row.bits.standing()).min().unwrap_or_default();
-    let single = rows.get(account.first).is_some_and(|row| row.next == NONE);
-    account.email = current_email(account, rows, single);
+    account.email = current_email(account, rows);
     let email = rows.get(account.email).and_then(|row| rows.text(row, Field::Email));
     // A row that says so first, then whoever is still there, then the rule, then the order of the file.
     account.primary = rows
@@ -145,9 +157,6 @@ fn describe(account: &mut Account, rows: &mut Rows, rule: PrimaryRule) {
             (!marked, row.bits.standing(), rank(rule, row, rows, email))
         })
         .map_or(NONE, |(number, _)| number);
-    if single {
-        return;
-    }
     let mut seen = HashSet::new();
     let mut repeats = Vec::new();
     let primary = rows.get(account.primary).map(|row| (account.primary, row));
@@ -168,24 +177,16 @@ fn describe(account: &mut Account, rows: &mut Rows, rule: PrimaryRule) {
 }
 
 /// The first row of the account's own whose address is nowhere called an old one of this account.
-fn current_email(account: &Account, rows: &Rows, single: bool) -> u32 {
-    let old: HashSet<NameKey> = if single {
-        HashSet::new()
-    } else {
-        let chain = rows.chain(account.first);
-        chain
-            .filter_map(|(_, row)| rows.text(row, Field::OldEmail))
-            .map(NameKey::of)
-            .collect()
-    };
-    let is_old = |row: &Row, email: &str| {
-        rows.text(row, Field::OldEmail)
-            .is_some_and(|old| NameKey::same(old, email))
-            || (!old.is_empty() && old.contains(&NameKey::of(email)))
-    };
+fn current_email(account: &Account, rows: &Rows) -> u32 {
+    let chain = rows.chain(account.first);
+    let old: HashSet<NameKey> = chain
+        .filter_map(|(_, row)| rows.text(row, Field::OldEmail))
+        .map(NameKey::of)
+        .collect();
+    let is_old = |email: &str| !old.is_empty() && old.contains(&NameKey::of(email));
     rows.chain(account.first)
         .filter(|(_, row)| !row.bits.has(Bits::LINKED))
-        .find(|(_, row)| rows.text(row, Field::Email).is_some_and(|email| !is_old(row, email)))
+        .find(|(_, row)| rows.text(row, Field::Email).is_some_and(|email| !is_old(email)))
         .map_or(NONE, |(number, _)| number)
 }
 
