@@ -64,8 +64,9 @@ fn lower<const N: usize, R>(ascii: &[u8], then: impl FnOnce(&[u8]) -> R) -> R {
     match buffer.get_mut(..ascii.len()) {
         Some(room) => {
             room.copy_from_slice(ascii);
-            room.make_ascii_lowercase();
-            then(room)
+            // All of it: of a fixed length, this is a handful of instructions.
+            buffer.make_ascii_lowercase();
+            then(buffer.get(..ascii.len()).unwrap_or_default())
         }
         None => then(&ascii.to_ascii_lowercase()),
     }
@@ -151,9 +152,9 @@ impl AccountId {
     #[must_use]
     pub fn is_possible(text: &str) -> bool {
         (1..=128).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'|' | b':' | b'-'))
+            && text.bytes().fold(true, |all, b| {
+                all & (b.is_ascii_alphanumeric() | matches!(b, b'_' | b'|' | b':' | b'-'))
+            })
     }
 
     /// Whether `text` has one of the shapes account ids are known to have: 24 of `[0-9a-z]`, or digits, a colon and a

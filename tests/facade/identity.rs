@@ -132,3 +132,32 @@ async fn a_name_that_cannot_be_confirmed_fails_the_call_before_anything_is_chang
     assert_eq!(answer.status, 503);
     assert!(audit_of(&world, &answer).is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_that_was_put_together_from_two_lists_means_what_both_say() {
+    // Usernames with addresses from the migration, addresses with accounts from Cloud; one address has changed.
+    let map = |ids: &[String]| {
+        format!(
+            "Username,Email,old_email,account_id,status\n\
+             jdoe,jane@old.example,,,\nleft,left@example.com,,,tombstoned\ntwice,jane@new.example,,,\ntwice,ann@example.com,,,\n\
+             ,jane@new.example,jane@old.example,{0},\n,ann@example.com,,{1},\n",
+            ids[0], ids[1]
+        )
+    };
+    let world = world(map, json!({ "hidden_emails": true })).await;
+    let third = world.cloud.people[2].account_id.clone();
+    let mut expected = vec!["jdoe".to_owned(), "ann@example.com".to_owned(), third];
+    expected.sort();
+    assert_eq!(world.members("team").await, expected);
+    let names = ["jane@OLD.example", "JANE@new.example", "left", "twice"];
+    let answer = world.users("addUsers/team", &names).await;
+    assert_eq!(
+        reasons(&world, &answer),
+        [
+            ("JANE@new.example".to_owned(), json!("duplicate")),
+            ("jane@OLD.example".to_owned(), json!("already_member")),
+            ("left".to_owned(), json!("tombstoned")),
+            ("twice".to_owned(), json!("ambiguous")),
+        ]
+    );
+}

@@ -21,6 +21,7 @@ pub(super) fn build(mut rows: Rows, rule: PrimaryRule) -> Map {
         other_rows(&mut rows, &names);
         claim_all(&mut rows, &mut names, |row| !row.has(Field::Account));
     }
+    names.shrink();
     chain(&mut rows, &mut accounts);
     for account in &mut accounts {
         describe(account, &mut rows, rule);
@@ -50,7 +51,7 @@ fn own_rows(rows: &mut Rows, ids: &mut Ids, names: &mut Names) -> Vec<Account> {
         }
     }
     accounts.shrink_to_fit();
-    claim_all(rows, names, |row| row.has(Field::Account));
+    claim_all(rows, names, |row| row.entry != NONE);
     accounts
 }
 
@@ -82,7 +83,7 @@ fn claim_all(rows: &mut Rows, names: &mut Names, which: impl Fn(&Row) -> bool) {
         };
         let mut first = 0;
         for field in Field::NAMES.into_iter().filter(|field| row.has(*field)) {
-            let same_email = |texts: &str, one: u32, other: u32| {
+            let same_email = |one: u32, other: u32| {
                 let email = |row: u32| {
                     rows.get(row as usize)
                         .map_or("", |row| row.span(Field::Email).of(texts))
@@ -130,10 +131,22 @@ fn chain(rows: &mut Rows, accounts: &mut [Account]) {
 
 /// Decides what an account is shown as. Its standing is that of its most alive row.
 fn describe(account: &mut Account, rows: &mut Rows, rule: PrimaryRule) {
+    if let Some(row) = rows.get(account.first).filter(|row| row.next == NONE) {
+        // As nearly all accounts are: nothing to choose from.
+        let number_if = |is: bool| if is { account.first } else { NONE };
+        let is_old = row.has(Field::OldEmail)
+            && NameKey::same(
+                row.span(Field::Email).of(&rows.texts),
+                row.span(Field::OldEmail).of(&rows.texts),
+            );
+        account.primary = number_if(row.has(Field::Username));
+        account.email = number_if(row.has(Field::Email) && !is_old);
+        account.standing = row.bits.standing();
+        return;
+    }
     let chain = rows.chain(account.first);
     account.standing = chain.map(|(_, row)| row.bits.standing()).min().unwrap_or_default();
-    let single = rows.get(account.first).is_some_and(|row| row.next == NONE);
-    account.email = current_email(account, rows, single);
+    account.email = current_email(account, rows);
     let email = rows.get(account.email).and_then(|row| rows.text(row, Field::Email));
     // A row that says so first, then whoever is still there, then the rule, then the order of the file.
     account.primary = rows
@@ -145,9 +158,6 @@ fn describe(account: &mut Account, rows: &mut Rows, rule: PrimaryRule) {
             (!marked, row.bits.standing(), rank(rule, row, rows, email))
         })
         .map_or(NONE, |(number, _)| number);
-    if single {
-        return;
-    }
     let mut seen = HashSet::new();
     let mut repeats = Vec::new();
     let primary = rows.get(account.primary).map(|row| (account.primary, row));
@@ -168,24 +178,16 @@ fn describe(account: &mut Account, rows: &mut Rows, rule: PrimaryRule) {
 }
 
 /// The first row of the account's own whose address is nowhere called an old one of this account.
-fn current_email(account: &Account, rows: &Rows, single: bool) -> u32 {
-    let old: HashSet<NameKey> = if single {
-        HashSet::new()
-    } else {
-        let chain = rows.chain(account.first);
-        chain
-            .filter_map(|(_, row)| rows.text(row, Field::OldEmail))
-            .map(NameKey::of)
-            .collect()
-    };
-    let is_old = |row: &Row, email: &str| {
-        rows.text(row, Field::OldEmail)
-            .is_some_and(|old| NameKey::same(old, email))
-            || (!old.is_empty() && old.contains(&NameKey::of(email)))
-    };
+fn current_email(account: &Account, rows: &Rows) -> u32 {
+    let chain = rows.chain(account.first);
+    let old: HashSet<NameKey> = chain
+        .filter_map(|(_, row)| rows.text(row, Field::OldEmail))
+        .map(NameKey::of)
+        .collect();
+    let is_old = |email: &str| !old.is_empty() && old.contains(&NameKey::of(email));
     rows.chain(account.first)
         .filter(|(_, row)| !row.bits.has(Bits::LINKED))
-        .find(|(_, row)| rows.text(row, Field::Email).is_some_and(|email| !is_old(row, email)))
+        .find(|(_, row)| rows.text(row, Field::Email).is_some_and(|email| !is_old(email)))
         .map_or(NONE, |(number, _)| number)
 }
 
@@ -208,16 +210,16 @@ fn rank(rule: PrimaryRule, row: &Row, rows: &Rows, email: Option<&str>) -> usize
 
 /// Marks the names that do not lead back, and notes who claims them: the place of the name's text, row and column.
 fn mark_ambiguous(rows: &mut Rows, names: &Names) -> Vec<(u32, u32, Field)> {
-    let ambiguous = names.ambiguous(&rows.texts);
+    let doubts = names.doubts(&rows.texts);
     let mut claims = Vec::new();
-    if ambiguous.len() == 0 {
+    if doubts.is_empty() {
         return claims;
     }
     let texts = &rows.texts;
     for (number, row) in (0..).zip(rows.rows.iter_mut()) {
         for field in Field::NAMES {
             // An empty text is no name, and is not found.
-            if let Some((_, at)) = ambiguous.find(texts, row.span(field).of(texts)) {
+            if let Some(at) = doubts.find(texts, row.span(field).of(texts)) {
                 row.bits.set(Bits::ambiguous(field));
                 claims.push((at, number, field));
             }

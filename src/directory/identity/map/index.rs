@@ -72,12 +72,21 @@ impl Lead {
 #[derive(Default)]
 pub(super) struct Names {
     table: HashTable<Slot>,
+    /// The keys of names that are spelt otherwise in their row; the others are compared where they stand.
+    keys: Vec<u8>,
     hasher: RandomState,
+}
+
+/// The names that are ambiguous, as a table of their own that is small where all is well.
+pub(super) struct Doubts<'a> {
+    names: &'a Names,
+    table: HashTable<Slot>,
 }
 
 /// One name in twelve bytes; a table of millions is mostly a matter of how many fit into the cache.
 #[derive(Clone, Copy)]
 struct Slot {
+    /// Where its key begins: in the rows' texts, or from [`KEYS`] on in the keys.
     at: u32,
     target: u32,
     len: u16,
@@ -85,23 +94,12 @@ struct Slot {
     standing: Standing,
 }
 
-impl Slot {
-    fn new(text: Span, lead: Lead) -> Self {
-        Self {
-            at: text.at,
-            target: lead.target,
-            len: text.len,
-            kind: lead.kind,
-            standing: lead.standing,
-        }
-    }
+/// The rows' texts end below.
+const KEYS: u32 = 1 << 31;
 
-    /// A spelling of the name: ASCII as it stands in a row, or its key.
-    fn text(self) -> Span {
-        Span {
-            at: self.at,
-            len: self.len,
-        }
+impl Slot {
+    fn put(&mut self, lead: Lead) {
+        (self.kind, self.standing, self.target) = (lead.kind, lead.standing, lead.target);
     }
 
     fn lead(self) -> Lead {
@@ -111,17 +109,11 @@ impl Slot {
             target: self.target,
         }
     }
-
-    /// Whether this is the name with this key. What stands in the arena is a key already if it is not ASCII.
-    fn is(self, texts: &str, key: &[u8]) -> bool {
-        usize::from(self.len) == key.len()
-            && bytes(texts, self.text()).is_some_and(|text| text.eq_ignore_ascii_case(key))
-    }
 }
 
-fn bytes(texts: &str, span: Span) -> Option<&[u8]> {
-    let at = span.at as usize;
-    texts.as_bytes().get(at..at + usize::from(span.len))
+fn bytes(texts: &[u8], at: u32, len: u16) -> &[u8] {
+    let at = at as usize;
+    texts.get(at..at + usize::from(len)).unwrap_or_default()
 }
 
 fn hash(hasher: &RandomState, key: &[u8]) -> u64 {
@@ -130,87 +122,105 @@ fn hash(hasher: &RandomState, key: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// The key of a slot; of both arenas, since a table cannot be borrowed while it changes.
+fn key<'a>(texts: &'a str, keys: &'a [u8], slot: &Slot) -> &'a [u8] {
+    match slot.at.checked_sub(KEYS) {
+        Some(at) => bytes(keys, at, slot.len),
+        None => bytes(texts.as_bytes(), slot.at, slot.len),
+    }
+}
+
+fn is(texts: &str, keys: &[u8], slot: &Slot, wanted: &[u8]) -> bool {
+    usize::from(slot.len) == wanted.len() && key(texts, keys, slot) == wanted
+}
+
 impl Names {
     /// Room for so many names.
     pub(super) fn with_capacity(names: usize) -> Self {
         Self {
             table: HashTable::with_capacity(names),
-            hasher: RandomState::default(),
+            ..Self::default()
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.table.len()
+    /// What the name leads to, and where its key stands, which tells it from every other name.
+    pub(super) fn find(&self, texts: &str, name: &str) -> Option<(Lead, u32)> {
+        let slot = self.find_in(&self.table, texts, name)?;
+        Some((slot.lead(), slot.at))
     }
 
-    /// What the name leads to, and where its text stands, which tells it from every other name.
-    pub(super) fn find(&self, texts: &str, name: &str) -> Option<(Lead, u32)> {
-        NameKey::fold(name, |key| {
-            self.table
-                .find(hash(&self.hasher, key), |slot| slot.is(texts, key))
-                .map(|slot| (slot.lead(), slot.at))
+    fn find_in<'t>(&self, table: &'t HashTable<Slot>, texts: &str, name: &str) -> Option<&'t Slot> {
+        NameKey::fold(name, |wanted| {
+            table.find(hash(&self.hasher, wanted), |slot| is(texts, &self.keys, slot, wanted))
         })
     }
 
     /// Adds what a row says of the name that stands at `name`. Returns whether nobody said anything of it before.
     pub(super) fn claim(
         &mut self,
-        texts: &mut String,
+        texts: &str,
         name: Span,
         lead: Lead,
-        same_email: impl FnOnce(&str, u32, u32) -> bool,
+        same_email: impl FnOnce(u32, u32) -> bool,
     ) -> bool {
-        let text = name.of(texts);
-        if text.is_ascii() {
-            return NameKey::fold(text, |key| self.enter(texts, key, name, lead, same_email));
-        }
-        let key = NameKey::of(text);
-        let folded = Span {
-            at: u32::try_from(texts.len()).unwrap_or(u32::MAX),
-            len: u16::try_from(key.as_str().len()).unwrap_or(u16::MAX),
-        };
-        let first = self.enter(texts, key.as_str().as_bytes(), folded, lead, same_email);
-        if first {
-            texts.push_str(key.as_str());
-        }
-        first
+        let Self { table, keys, hasher } = self;
+        NameKey::fold(name.of(texts), |wanted| {
+            let entry = table.entry(
+                hash(hasher, wanted),
+                |slot| is(texts, keys, slot, wanted),
+                |slot| hash(hasher, key(texts, keys, slot)),
+            );
+            match entry {
+                Entry::Occupied(mut slot) => {
+                    let slot = slot.get_mut();
+                    slot.put(slot.lead().join(lead, same_email));
+                    false
+                }
+                Entry::Vacant(slot) => {
+                    let mut text = name;
+                    if bytes(texts.as_bytes(), name.at, name.len) != wanted {
+                        // Beyond the last offset a name is not found: there is room for twice what rows may hold.
+                        text.at = u32::try_from(keys.len()).unwrap_or(u32::MAX).saturating_add(KEYS);
+                        text.len = u16::try_from(wanted.len()).unwrap_or(u16::MAX);
+                        keys.extend_from_slice(wanted);
+                    }
+                    slot.insert(Slot {
+                        at: text.at,
+                        target: lead.target,
+                        len: text.len,
+                        kind: lead.kind,
+                        standing: lead.standing,
+                    });
+                    true
+                }
+            }
+        })
     }
 
-    fn enter(
-        &mut self,
-        texts: &str,
-        key: &[u8],
-        text: Span,
-        lead: Lead,
-        same_email: impl FnOnce(&str, u32, u32) -> bool,
-    ) -> bool {
-        let rehash = |slot: &Slot| NameKey::fold(slot.text().of(texts), |key| hash(&self.hasher, key));
-        match self
-            .table
-            .entry(hash(&self.hasher, key), |slot| slot.is(texts, key), rehash)
-        {
-            Entry::Occupied(mut slot) => {
-                let slot = slot.get_mut();
-                let lead = slot.lead().join(lead, |one, other| same_email(texts, one, other));
-                *slot = Slot::new(slot.text(), lead);
-                false
-            }
-            Entry::Vacant(slot) => {
-                slot.insert(Slot::new(text, lead));
-                true
-            }
-        }
+    /// Gives back what was reserved and not needed.
+    pub(super) fn shrink(&mut self) {
+        self.keys.shrink_to_fit();
     }
 
-    /// The names that are ambiguous, as a table of their own that is small where all is well.
-    pub(super) fn ambiguous(&self, texts: &str) -> Self {
-        let mut some = Self::default();
+    /// The names that are ambiguous.
+    pub(super) fn doubts(&self, texts: &str) -> Doubts<'_> {
+        let hash = |slot: &Slot| hash(&self.hasher, key(texts, &self.keys, slot));
+        let mut table = HashTable::new();
         for slot in self.table.iter().filter(|slot| slot.kind == Kind::Ambiguous) {
-            let rehash = |slot: &Slot| NameKey::fold(slot.text().of(texts), |key| hash(&some.hasher, key));
-            let hash = rehash(slot);
-            some.table.insert_unique(hash, *slot, rehash);
+            table.insert_unique(hash(slot), *slot, hash);
         }
-        some
+        Doubts { names: self, table }
+    }
+}
+
+impl Doubts<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Where the key of an ambiguous name stands.
+    pub(super) fn find(&self, texts: &str, name: &str) -> Option<u32> {
+        self.names.find_in(&self.table, texts, name).map(|slot| slot.at)
     }
 }
 
@@ -229,11 +239,8 @@ struct Id {
 }
 
 impl Id {
-    fn text(self) -> Span {
-        Span {
-            at: self.at,
-            len: self.len,
-        }
+    fn text<'a>(&self, texts: &'a str) -> &'a [u8] {
+        bytes(texts.as_bytes(), self.at, self.len)
     }
 }
 
@@ -249,20 +256,16 @@ impl Ids {
     pub(super) fn find(&self, texts: &str, id: &str) -> Option<u32> {
         let id = id.as_bytes();
         self.table
-            .find(hash(&self.hasher, id), |slot| bytes(texts, slot.text()) == Some(id))
+            .find(hash(&self.hasher, id), |slot| slot.text(texts) == id)
             .map(|slot| slot.entry)
     }
 
     /// The number of the account whose id stands at `text`; `next` if it is new.
     pub(super) fn number(&mut self, texts: &str, text: Span, next: u32) -> u32 {
-        let id = bytes(texts, text).unwrap_or_default();
-        let rehash = |slot: &Id| hash(&self.hasher, bytes(texts, slot.text()).unwrap_or_default());
+        let id = bytes(texts.as_bytes(), text.at, text.len);
+        let rehash = |slot: &Id| hash(&self.hasher, slot.text(texts));
         self.table
-            .entry(
-                hash(&self.hasher, id),
-                |slot| bytes(texts, slot.text()) == Some(id),
-                rehash,
-            )
+            .entry(hash(&self.hasher, id), |slot| slot.text(texts) == id, rehash)
             .or_insert(Id {
                 at: text.at,
                 entry: next,
