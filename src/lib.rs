@@ -15,6 +15,7 @@
 //! * [`audit`], [`metrics`]: written beside the stream, never read by a request.
 //! * [`settings`], [`server`], [`admin`], [`cli`]: how all of it is set, run, watched and started. [`browser`] keeps
 //!   web pages out.
+//! * [`migration`]: OFFLINE. Exports to an identity map, names in scripts, the readiness report.
 //! * [`simulator`]: a Confluence Cloud small enough for a test, reached over HTTP alone.
 //!
 //! Who may use whom: `cli → server → {admin, extender} → directory → {cloud, audit} → {metrics, settings, model}`; a
