@@ -16,6 +16,7 @@
 //! * [`store`]: what outlives a restart: learned identities; and the lock on the state directory.
 //! * [`settings`], [`server`], [`admin`], [`cli`]: how all of it is set, run, watched and started. [`browser`] keeps
 //!   web pages out.
+//! * [`migration`]: OFFLINE. Exports to an identity map, names in scripts, the readiness report.
 //! * [`simulator`]: a Confluence Cloud small enough for a test, reached over HTTP alone.
 //!
 //! Who may use whom: `cli → server → {admin, extender} → directory → {cloud, audit, store} → {metrics, settings, model}`;

@@ -1,6 +1,6 @@
 //! The rows of each kind of file, and what became of the file itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
@@ -189,6 +189,7 @@ impl Inputs {
             inputs: Self::default(),
             unknown: BTreeMap::new(),
             rows: 0,
+            dates: HashMap::new(),
         };
         let misfits = table.read(progress, |line, row| reading.row(role, line, row))?;
         let Reading {
@@ -242,8 +243,12 @@ struct Reading<'a> {
     /// Words that nobody taught us, and how often they came. Bounded, for a column that is something else altogether.
     unknown: BTreeMap<(&'static str, String), u64>,
     rows: u64,
+    /// Dates that were read. Exports name days, the same ones over and over, and each costs half a dozen patterns.
+    dates: HashMap<String, Option<Timestamp>>,
 }
 
+/// How many different dates are kept in mind.
+const MAX_DATES: usize = 10_000;
 /// How many different unknown words are told of a file.
 const MAX_UNKNOWN_WORDS: usize = 20;
 
@@ -271,6 +276,18 @@ impl Reading<'_> {
 
     fn text(&self, field: Field, row: &csv::StringRecord) -> Option<String> {
         self.columns.get(field, row).map(str::to_owned)
+    }
+
+    fn date(&mut self, field: Field, row: &csv::StringRecord) -> Option<Timestamp> {
+        let text = self.columns.get(field, row)?;
+        if let Some(known) = self.dates.get(text) {
+            return *known;
+        }
+        let instant = dates::instant(text);
+        if self.dates.len() < MAX_DATES {
+            self.dates.insert(text.to_owned(), instant);
+        }
+        instant
     }
 
     fn unknown(&mut self, what: &'static str, word: &str) {
@@ -339,7 +356,7 @@ impl Reading<'_> {
             status_word: word,
             app: self.is_app(row),
             last_seen: self.text(Field::LastSeen, row),
-            created: self.columns.get(Field::Created, row).and_then(dates::instant),
+            created: self.date(Field::Created, row),
         };
         self.inputs.site.push(user);
         Ok(())
@@ -354,8 +371,8 @@ impl Reading<'_> {
                 email: self.text(Field::Email, row),
                 full_name: self.text(Field::FullName, row),
                 key: self.text(Field::Key, row),
-                created: self.columns.get(Field::Created, row).and_then(dates::instant),
-                updated: self.columns.get(Field::Updated, row).and_then(dates::instant),
+                created: self.date(Field::Created, row),
+                updated: self.date(Field::Updated, row),
             };
             self.inputs.directory.push(user);
         }

@@ -144,7 +144,7 @@ impl<'a> Findings<'a> {
 /// The columns of the sections that a join makes.
 fn columns(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Merged => &["usernames", "shown_as", "full_name", "email", "account_id", "where"],
+        Kind::Merged => &["usernames", "full_name", "email", "account_id", "where"],
         Kind::Ambiguous => &["name", "accounts", "usernames", "where"],
         Kind::Conflicts | Kind::Collisions => &["names", "detail", "where"],
         Kind::Duplicates => &["name", "where"],

@@ -146,11 +146,7 @@ pub fn across_columns(found: &[Resolved<'_>], findings: &mut Findings<'_>) {
         .map(|(at, user)| (user.name.as_str(), at))
         .collect();
     for user in found {
-        let names = [
-            user.row.key.as_deref(),
-            user.email.as_deref(),
-            user.row.old_email.as_deref(),
-        ];
+        let names = [user.row.key.as_deref(), user.email, user.row.old_email.as_deref()];
         for name in names.into_iter().flatten() {
             let name = NameKey::of(name);
             let Some(other) = by_name.get(name.as_str()).and_then(|at| found.get(*at)) else {

@@ -191,6 +191,9 @@ fn tell(user: &Resolved<'_>, findings: &mut Findings<'_>) {
 fn tell_merged(found: &[Resolved<'_>], shown: usize, group: &[usize], findings: &mut Findings<'_>) {
     let users: Vec<&Resolved<'_>> = group.iter().filter_map(|at| found.get(*at)).collect();
     let Some(first) = found.get(shown) else { return };
+    let mut users = users;
+    // The one that is shown stands first; the others keep their order.
+    users.sort_by_key(|user| user.name != first.name || user.row.at != first.row.at);
     let names: Vec<String> = users.iter().map(|user| user.row.username.clone()).collect();
     let mut places: Vec<Place> = users.iter().map(|user| user.row.at).collect();
     places.extend(first.account.map(|account| account.at));
@@ -198,7 +201,6 @@ fn tell_merged(found: &[Resolved<'_>], shown: usize, group: &[usize], findings: 
         Kind::Merged,
         vec![
             names.into(),
-            first.row.username.as_str().into(),
             first.account.and_then(|account| account.full_name.as_deref()).into(),
             first.email.into(),
             first.account.map(|account| account.account.as_str()).into(),

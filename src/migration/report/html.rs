@@ -2,10 +2,13 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Cell, Count, Report, Section, Source, Tone, grouped, visible};
+use super::{Cell, Count, Report, Section, Source, Tone, grouped, places, visible};
 
 /// Rows shown of each section.
 pub const ROWS: usize = 1000;
+
+/// Letters of a text that is not broken over lines.
+const SHORT: usize = 32;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -96,14 +99,25 @@ fn summary(out: &mut String, counts: &[Count]) -> fmt::Result {
         out.write_str("</div>\n")?;
     }
     out.write_str("<ul class=\"tiles\">\n")?;
-    for count in counts {
-        write!(out, "<li><b>{}</b><span class=\"label\">", grouped(count.value))?;
-        if let Some(part) = count.part {
-            write!(out, "<i class=\"{}\"></i>", tone(part))?;
-        }
-        writeln!(out, "{}</span></li>", Safe(&count.label))?;
+    for (count, part) in parts() {
+        writeln!(
+            out,
+            "<li><b>{}</b><span class=\"label\"><i class=\"{}\"></i>{}</span></li>",
+            grouped(count.value),
+            tone(part),
+            Safe(&count.label)
+        )?;
     }
-    out.write_str("</ul>\n")
+    out.write_str("</ul>\n<dl class=\"figures\">\n")?;
+    for count in counts.iter().filter(|count| count.part.is_none()) {
+        writeln!(
+            out,
+            "<div><dt>{}</dt><dd>{}</dd></div>",
+            Safe(&count.label),
+            grouped(count.value)
+        )?;
+    }
+    out.write_str("</dl>\n")
 }
 
 fn contents(out: &mut String, report: &Report) -> fmt::Result {
@@ -182,14 +196,19 @@ fn section(out: &mut String, section: &Section) -> fmt::Result {
 }
 
 fn data(out: &mut String, column: &str, cell: &Cell) -> fmt::Result {
+    let mut texts = cell.texts();
+    if column == "where" {
+        texts = places(&texts);
+    }
+    let short = texts.iter().all(|text| text.chars().count() <= SHORT);
     let class = match (cell, column) {
         (Cell::Number(_), _) => " class=\"number\"",
         (_, "where") => " class=\"place\"",
         (_, "account_id" | "accounts") => " class=\"code\"",
+        _ if short => " class=\"short\"",
         _ => "",
     };
     write!(out, "<td{class}>")?;
-    let texts = cell.texts();
     match texts.as_slice() {
         [] => out.write_str("<span class=\"empty\">–</span>")?,
         [one] if one.is_empty() => out.write_str("<span class=\"empty\">–</span>")?,

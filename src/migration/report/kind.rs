@@ -194,8 +194,8 @@ impl Kind {
     pub fn what_to_do(self) -> &'static str {
         match self {
             Self::Merged => {
-                "Read these first. Take the second username out of the scripts, and leave removals of merged accounts \
-                 refused until that is done."
+                "Read these first. Keep one username of each account in the scripts, best the first one here, which is \
+                 the one that lists show, and leave removals of merged accounts refused until that is done."
             }
             Self::Ambiguous => {
                 "Find out which account is the right one, mend the source or switch the other account off, and build the \

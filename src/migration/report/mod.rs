@@ -142,6 +142,25 @@ impl Cell {
     }
 }
 
+/// Places of one file behind each other, its name told once: `users.csv:12, 40`.
+fn places<'a>(texts: &[Cow<'a, str>]) -> Vec<Cow<'a, str>> {
+    let mut out: Vec<Cow<'a, str>> = Vec::new();
+    let mut file = None;
+    for text in texts {
+        let (name, line) = text.rsplit_once(':').unwrap_or((text, ""));
+        match out.last_mut() {
+            Some(last) if file == Some(name) => {
+                let last = last.to_mut();
+                last.push_str(", ");
+                last.push_str(line);
+            }
+            _ => out.push(text.clone()),
+        }
+        file = Some(name);
+    }
+    out
+}
+
 /// All rows of one kind.
 #[derive(Clone, Debug)]
 pub struct Section {
@@ -262,6 +281,13 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
         }
+    }
+
+    #[test]
+    fn places_of_one_file_name_it_once() {
+        let texts = ["a.csv:1", "a.csv:2", "b:7:1", "c.csv:3"].map(Cow::Borrowed);
+        assert_eq!(places(&texts), ["a.csv:1, 2", "b:7:1", "c.csv:3"]);
+        assert!(places(&[]).is_empty());
     }
 
     #[test]

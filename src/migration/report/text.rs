@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::{Cell, Report, Section, grouped, visible};
+use super::{Cell, Report, Section, grouped, places, visible};
 
 /// Rows shown of each section.
 pub const ROWS: usize = 20;
-/// Letters of a cell that are shown.
-const CELL_WIDTH: usize = 48;
+/// Letters of a cell that are shown; the last one of a row pushes nothing aside.
+const CELL_WIDTH: usize = 60;
+const LAST_CELL_WIDTH: usize = 160;
 
 /// The report as text, ended by a line end.
 #[must_use]
@@ -61,7 +62,12 @@ fn section(out: &mut String, section: &Section) {
             .map(|name| name.replace('_', " "))
             .collect::<Vec<_>>(),
     ];
-    rows.extend(section.rows.iter().take(ROWS).map(|row| row.iter().map(cell).collect()));
+    let last = section.columns.len().saturating_sub(1);
+    rows.extend(section.rows.iter().take(ROWS).map(|row| {
+        let width = |at: usize| if at == last { LAST_CELL_WIDTH } else { CELL_WIDTH };
+        let cells = section.columns.iter().zip(row).enumerate();
+        cells.map(|(at, (column, one))| cell(column, one, width(at))).collect()
+    }));
     let right: Vec<bool> = section
         .rows
         .first()
@@ -74,8 +80,10 @@ fn section(out: &mut String, section: &Section) {
     }
 }
 
-fn cell(cell: &Cell) -> String {
-    shown(&cell.texts().join(", "), CELL_WIDTH)
+fn cell(column: &str, cell: &Cell, width: usize) -> String {
+    let texts = cell.texts();
+    let texts = if column == "where" { places(&texts) } else { texts };
+    shown(&texts.join(", "), width)
 }
 
 /// `text` without anything that moves a cursor, and no longer than `width` letters.
