@@ -81,6 +81,7 @@ impl Directory {
     ) -> Result<Option<MembersPlan>, Error> {
         let process = &*self.process;
         let group = self.group(name, Purpose::Write, context).await?;
+        let map = self.identity.map();
         let meanings = if group.externally_managed {
             let reason = |name: &String| {
                 if name.trim().is_empty() {
@@ -91,11 +92,12 @@ impl Directory {
             };
             names.iter().map(|name| Err(reason(name))).collect()
         } else {
-            self.identity.resolve(&names, change, &self.cloud, context).await?
+            self.identity
+                .resolve(&names, change, &map, &self.cloud, context)
+                .await?
         };
         let refuse_merged =
             change == Change::Remove && process.settings.identity.merged_removal == MergedRemoval::Refuse;
-        let map = self.identity.map();
         let items = plan::members(names, meanings, |account| {
             refuse_merged && map.by_account(account.as_str()).is_some_and(identity::Entry::is_merged)
         });

@@ -6,6 +6,8 @@ mod between;
 #[path = "../support/cloud.rs"]
 mod cloud;
 mod harness;
+#[path = "../support/program.rs"]
+mod program;
 mod raw;
 mod truth;
 mod worlds;
@@ -35,6 +37,7 @@ mod paging;
 mod passthrough;
 mod privacy;
 mod random;
+mod reload;
 mod robustness;
 mod shutdown;
 mod sources;

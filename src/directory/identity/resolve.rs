@@ -87,7 +87,8 @@ impl Case<'_> {
 }
 
 impl Identity {
-    /// What each name means, in order, for a change.
+    /// What each name means by `map`, in order, for a change. Whoever goes on to judge the accounts by a map has to
+    /// take the same one: by two of them a name may mean whom neither would touch.
     ///
     /// Calls: none for what the map or an earlier answer explains; else ⌈names ÷ 100⌉ to the Admin API, ⌈names ÷ 100⌉
     /// to confirm account ids, one a name to SCIM and Jira, where each of these has a credential; names of concurrent
@@ -99,10 +100,11 @@ impl Identity {
         &self,
         names: &[String],
         change: Change,
+        map: &Map,
         cloud: &Confluence,
         context: &Context,
     ) -> Result<Vec<Result<AccountId, Skip>>, directory::Error> {
-        let resolutions = self.look_up(names, cloud, context).await?;
+        let resolutions = self.look_up(names, map, cloud, context).await?;
         let mut answers = Vec::with_capacity(names.len());
         for resolution in resolutions {
             if let Some(error) = resolution.failed {
@@ -133,18 +135,18 @@ impl Identity {
         }
     }
 
-    /// What each name means, in order, with everything that was said of it.
+    /// What each name means by `map`, in order, with everything that was said of it.
     ///
     /// # Errors
     /// The store cannot be read. A source that cannot be asked is told name by name.
     pub async fn look_up(
         &self,
         names: &[String],
+        map: &Map,
         cloud: &Confluence,
         context: &Context,
     ) -> Result<Vec<Resolution>, directory::Error> {
         self.heed_map();
-        let map = self.map.now();
         let mut places: HashMap<&str, usize> = HashMap::with_capacity(names.len());
         let mut cases: Vec<Case<'_>> = Vec::with_capacity(names.len());
         let mut order = Vec::with_capacity(names.len());
@@ -152,7 +154,7 @@ impl Identity {
             let place = match places.get(name.as_str()) {
                 Some(place) => *place,
                 None => {
-                    cases.push(self.begin(name, &map).await);
+                    cases.push(self.begin(name, map).await);
                     places.insert(name, cases.len() - 1);
                     cases.len() - 1
                 }
