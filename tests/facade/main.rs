@@ -30,6 +30,7 @@ mod groups;
 mod hangup;
 mod headers;
 mod identity;
+mod learned;
 mod lists;
 mod moving;
 mod open_mode;

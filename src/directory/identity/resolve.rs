@@ -323,7 +323,7 @@ impl Identity {
 
     /// Looks again at profiles that showed an address long ago, or that show it as others do: do they still?
     async fn show_again(&self, cases: &mut [Case<'_>], cloud: &Confluence, context: &Context) {
-        let of_pages = |case: &Case<'_>| -> Vec<AccountId> {
+        let of_pages = |case: &Case<'_>| -> Vec<(AccountId, Standing)> {
             if !case.is_open() {
                 return Vec::new();
             }
@@ -332,9 +332,9 @@ impl Identity {
                 _ => &case.faded,
             };
             let shown = claims.iter().filter(|claim| claim.source == Source::Members);
-            shown.map(|claim| claim.account.clone()).collect()
+            shown.map(|claim| (claim.account.clone(), claim.standing)).collect()
         };
-        let mut ids: Vec<AccountId> = cases.iter().flat_map(of_pages).collect();
+        let mut ids: Vec<AccountId> = cases.iter().flat_map(of_pages).map(|(id, _)| id).collect();
         if ids.is_empty() {
             return;
         }
@@ -350,16 +350,13 @@ impl Identity {
                     let accounts = of_pages(case);
                     let mut still = Vec::new();
                     for key in &case.keys {
-                        let shows = |id: &&AccountId| {
-                            profiles
-                                .get(*id)
-                                .is_some_and(|profile| NameKey::of(&profile.email) == *key)
+                        let shown = |(id, standing): &(AccountId, Standing)| {
+                            let profile = profiles.get(id).filter(|profile| NameKey::of(&profile.email) == *key)?;
+                            // A profile does not tell that its account is switched off, and so not that it is no more.
+                            let standing = profile.standing.max(*standing);
+                            Some(said(id.clone(), Source::Members, standing))
                         };
-                        let claims: Vec<Claim> = accounts
-                            .iter()
-                            .filter(shows)
-                            .map(|id| said(id.clone(), Source::Members, Standing::Active))
-                            .collect();
+                        let claims: Vec<Claim> = accounts.iter().filter_map(shown).collect();
                         self.heard.replace(key, Source::Members, &claims);
                         still.extend(claims);
                     }
