@@ -5,7 +5,7 @@ WORKDIR /src
 # The dependencies alone first: they change seldom, and this layer is kept as long as they do not.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
-    && echo 'fn main() {}' | tee src/main.rs benches/store.rs > benches/identity.rs \
+    && echo 'fn main() {}' | tee src/main.rs benches/store.rs benches/lookups.rs > benches/identity.rs \
     && touch src/lib.rs \
     && cargo build --release --locked \
     && rm -rf src benches

@@ -229,12 +229,13 @@ fn batch(map: Map) {
         Caller { name: "bench".into() },
         Duration::from_secs(60),
     );
+    let map = identity.map();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let figure = best(|| {
-        let answers = runtime.block_on(identity.resolve(black_box(&names), Change::Add, &cloud, &context));
+        let answers = runtime.block_on(identity.resolve(black_box(&names), Change::Add, &map, &cloud, &context));
         black_box(answers.unwrap().len());
     });
     compare(

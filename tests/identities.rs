@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use exports::{Exports, Layout, SITE_HEADER};
-use extender_facade::directory::identity::{Map, Meaning, read};
+use extender_facade::directory::identity::{Map, Meaning};
 use extender_facade::model::NameKey;
+use extender_facade::settings::PrimaryRule;
 use serde_json::Value;
 
 /// A folder of inputs, and the program run over them.
@@ -161,13 +162,13 @@ fn a_clean_migration_is_ready_and_its_map_is_what_the_facade_reads() {
             "migration-users:line 2 + site-users:line 2"
         ]
     );
-    let map = Map::new(read(&desk.path("map.csv")).unwrap());
+    let map = Map::read(&desk.path("map.csv"), PrimaryRule::First).unwrap();
     assert_eq!((map.len(), map.ambiguous()), (2, 0));
     for name in ["JDOE", "k1", "jane@example.com"] {
-        let Some(Meaning::One(entry)) = map.by_name(&NameKey::of(name)) else {
+        let Some(Meaning::One(entry)) = map.by_name(name) else {
             panic!("{name}")
         };
-        assert_eq!(entry.account.as_str(), "557058:1");
+        assert_eq!(entry.account(), "557058:1");
     }
 }
 
@@ -209,7 +210,7 @@ fn every_trouble_is_counted_as_often_as_it_was_made() {
         for (key, count) in exports.figures() {
             assert_eq!(built.count(key), count as u64, "{key}");
         }
-        let map = Map::new(read(&desk.path("map.csv")).unwrap());
+        let map = Map::read(&desk.path("map.csv"), PrimaryRule::First).unwrap();
         assert_eq!(map.len(), exports.accounts());
         assert_eq!(map.ambiguous(), 0);
     }
@@ -376,7 +377,7 @@ fn merged_usernames_are_all_written_and_told_first() {
     assert_eq!(built.row("a-admin").unwrap()[7], "");
     assert_eq!(built.row("zz-old").unwrap()[6], "tombstoned");
     assert_eq!(built.kinds(), ["merged", "tombstoned", "suspended"]);
-    let map = Map::new(read(&desk.path("map.csv")).unwrap());
+    let map = Map::read(&desk.path("map.csv"), PrimaryRule::First).unwrap();
     assert_eq!((map.len(), map.ambiguous()), (2, 0));
 }
 
@@ -410,7 +411,7 @@ fn names_are_data_whatever_they_look_like() {
         let row = built.row(name).unwrap_or_else(|| panic!("{name:?}"));
         assert_eq!(row[5], name);
     }
-    read(&desk.path("map.csv")).unwrap();
+    Map::read(&desk.path("map.csv"), PrimaryRule::First).unwrap();
     let page = std::fs::read_to_string(desk.path("report.html")).unwrap();
     assert!(!page.contains("<script") && !page.contains('\u{202e}') && !page.contains('\0'));
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && page.contains("two␊lines"));

@@ -1,5 +1,5 @@
 //! The identity map's life: read anew at SIGHUP and when its file has changed. A faulty new file is refused, and the
-//! map in use stays.
+//! map in use stays. Without a file there is nothing to read, and a SIGHUP does not end the program all the same.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use crate::settings::{PrimaryRule, Settings, seconds};
 
 /// Looks after the map's file.
 pub struct Watch {
-    path: PathBuf,
+    path: Option<PathBuf>,
+    hang_up: HangUp,
     primary: PrimaryRule,
     every: Duration,
     current: Arc<Current>,
@@ -56,42 +57,47 @@ pub fn welcome(map: &Map, metrics: &Metrics) {
 }
 
 impl Watch {
-    /// A watch over the file that is set, if one is; as it was at `read` it has been read into `current`.
-    pub fn new(settings: &Settings, read: Option<Stamp>, current: Arc<Current>, metrics: Metrics) -> Option<Self> {
-        let path = settings.identity.map_file.clone()?;
-        Some(Self {
+    /// A watch over the file that is set; as it was at `read` it has been read into `current`. Takes the signal over.
+    pub fn new(settings: &Settings, read: Option<Stamp>, current: Arc<Current>, metrics: Metrics) -> Self {
+        Self {
             dealt_with: read,
             every: seconds(settings.identity.map_reload_s),
             primary: settings.identity.primary_username,
-            path,
+            path: settings.identity.map_file.clone(),
+            hang_up: HangUp::new(),
             current,
             metrics,
-        })
+        }
     }
 
     /// Watches for ever.
     pub async fn run(mut self) {
-        let mut hang_up = HangUp::new();
+        let Some(path) = self.path.take() else {
+            loop {
+                self.hang_up.next().await;
+                tracing::info!("no identity map is set (identity.map_file), so there is nothing to read anew");
+            }
+        };
         let mut seen = self.dealt_with;
         loop {
             let asked = tokio::select! {
-                () = hang_up.next() => true,
+                () = self.hang_up.next() => true,
                 () = tokio::time::sleep(self.every), if !self.every.is_zero() => false,
             };
-            let now = Stamp::of(&self.path);
+            let now = Stamp::of(&path);
             // A file that is being written changes again: it is read once it has lain still.
             let lies_still = now == seen;
             seen = now;
             if asked || (now.is_some() && now != self.dealt_with && lies_still) {
                 self.dealt_with = now;
-                self.read(asked).await;
+                self.read(path.clone(), asked).await;
             }
         }
     }
 
-    async fn read(&self, asked: bool) {
+    async fn read(&self, path: PathBuf, asked: bool) {
         let from = Instant::now();
-        let (path, primary) = (self.path.clone(), self.primary);
+        let primary = self.primary;
         let read = tokio::task::spawn_blocking(move || Map::read(&path, primary)).await;
         match read {
             Ok(Ok(map)) => {

@@ -37,7 +37,7 @@ pub struct Server {
     extender: Arc<Extender>,
     admin: Arc<Admin>,
     tls: Option<TlsAcceptor>,
-    watch: Option<map::Watch>,
+    watch: map::Watch,
     /// Held until the last answer is given.
     _lock: StateLock,
 }
@@ -231,7 +231,7 @@ pub fn drivers(settings: &Settings, client: &Arc<Client>, metrics: &Metrics) -> 
 
 impl Server {
     /// Puts the parts together: validates the settings, reads the files they name, takes the state directory, opens
-    /// audit and store. Calls nobody.
+    /// audit and store, takes SIGHUP over (so it has to be within a runtime). Calls nobody.
     ///
     /// # Errors
     /// Everything that is at fault, as far as it can be told at once.
@@ -335,13 +335,11 @@ impl Server {
             let filter = admin::filter(Arc::clone(&self.admin));
             tokio::spawn(accept::serve(listener, None, filter, limits, admin_stop.clone()))
         });
-        let watching = self.watch.map(|watch| tokio::spawn(watch.run()));
+        let watching = tokio::spawn(self.watch.run());
         let filter = Arc::clone(&self.extender).filter();
         let open = accept::serve(listeners.inbound, self.tls, filter, limits, stop.begin.clone()).await;
 
-        if let Some(watching) = watching {
-            watching.abort();
-        }
+        watching.abort();
         self.admin.stopping();
         let from = Instant::now();
         let patience = seconds(self.settings.shutdown_s);

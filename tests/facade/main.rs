@@ -6,6 +6,8 @@ mod between;
 #[path = "../support/cloud.rs"]
 mod cloud;
 mod harness;
+#[path = "../support/program.rs"]
+mod program;
 mod raw;
 mod truth;
 mod worlds;
@@ -28,6 +30,7 @@ mod groups;
 mod hangup;
 mod headers;
 mod identity;
+mod learned;
 mod lists;
 mod moving;
 mod open_mode;
@@ -36,6 +39,7 @@ mod paging;
 mod passthrough;
 mod privacy;
 mod random;
+mod reload;
 mod robustness;
 mod shutdown;
 mod sources;

@@ -25,6 +25,9 @@ pub struct Claim {
 /// All that is claimed of one name.
 pub type Claims = Arc<[Claim]>;
 
+/// How far apart two readings of a clock that is being set may be.
+const CLOCK_MS: i64 = 60_000;
+
 /// How long claims are believed.
 #[derive(Clone, Copy, Debug)]
 pub struct Ages {
@@ -35,13 +38,14 @@ pub struct Ages {
 }
 
 impl Ages {
-    /// Whether a claim still counts.
+    /// Whether a claim still counts. One of a time that has not come was made while the clock was wrong: how old it is,
+    /// nobody knows.
     pub fn believes(&self, claim: &Claim, now: i64) -> bool {
         let most = match claim.standing {
             Standing::Deactivated => self.switched_off,
             _ => self.known,
         };
-        now.saturating_sub(claim.learned_at) <= most
+        (-CLOCK_MS..=most).contains(&now.saturating_sub(claim.learned_at))
     }
 }
 
@@ -241,6 +245,8 @@ mod tests {
         assert!(!ages.believes(&claim("a", Source::Admin, Standing::Active), 1001));
         assert!(!ages.believes(&claim("a", Source::Admin, Standing::Deactivated), 11));
         assert!(ages.believes(&claim("a", Source::Admin, Standing::Tombstoned), 11));
+        assert!(ages.believes(&claim("a", Source::Admin, Standing::Active), -CLOCK_MS));
+        assert!(!ages.believes(&claim("a", Source::Admin, Standing::Active), -CLOCK_MS - 1));
     }
 
     #[tokio::test]

@@ -89,7 +89,8 @@ impl Case<'_> {
 }
 
 impl Identity {
-    /// What each name means, in order, for a change.
+    /// What each name means by `map`, in order, for a change. Whoever goes on to judge the accounts by a map has to
+    /// take the same one: by two of them a name may mean whom neither would touch.
     ///
     /// Calls: none for what the map or an earlier answer explains; else ⌈names ÷ 100⌉ to the Admin API, ⌈names ÷ 100⌉
     /// to confirm account ids, one a name to SCIM and Jira, where each of these has a credential; names of concurrent
@@ -133,7 +134,7 @@ impl Identity {
         standing.objection().or(of_app)
     }
 
-    /// What each name means, in order, with everything that was said of it.
+    /// What each name means by `map`, in order, with everything that was said of it.
     ///
     /// # Errors
     /// The store cannot be read. A source that cannot be asked is told name by name.
@@ -352,7 +353,7 @@ impl Identity {
 
     /// Looks again at profiles that showed an address long ago, or that show it as others do: do they still?
     async fn show_again(&self, cases: &mut [Case<'_>], cloud: &Confluence, context: &Context) {
-        let of_pages = |case: &Case<'_>| -> Vec<AccountId> {
+        let of_pages = |case: &Case<'_>| -> Vec<(AccountId, Standing)> {
             if !case.is_open() {
                 return Vec::new();
             }
@@ -361,9 +362,9 @@ impl Identity {
                 _ => &case.faded,
             };
             let shown = claims.iter().filter(|claim| claim.source == Source::Members);
-            shown.map(|claim| claim.account.clone()).collect()
+            shown.map(|claim| (claim.account.clone(), claim.standing)).collect()
         };
-        let mut ids: Vec<AccountId> = cases.iter().flat_map(of_pages).collect();
+        let mut ids: Vec<AccountId> = cases.iter().flat_map(of_pages).map(|(id, _)| id).collect();
         if ids.is_empty() {
             return;
         }
@@ -381,12 +382,15 @@ impl Identity {
                     let mut still = Vec::new();
                     for key in &case.keys {
                         let mut claims = Vec::new();
-                        for id in &accounts {
+                        for (id, standing) in &accounts {
                             let Some(profile) = profiles.get(id) else { continue };
                             let shows = NameKey::of(&profile.email) == *key;
                             // An address that is hidden now is neither shown nor given up: the dispute stays.
                             if shows || (disputed && profile.email.is_empty()) {
-                                claims.push(said(id.clone(), Source::Members, profile.standing));
+                                // A profile does not tell that its account is switched off, and so not that it is no
+                                // more.
+                                let standing = profile.standing.max(*standing);
+                                claims.push(said(id.clone(), Source::Members, standing));
                             }
                         }
                         self.heard.replace(key, Source::Members, &claims);
