@@ -314,7 +314,7 @@ fn nothing_that_two_sources_say_differently_is_in_the_map() {
     assert_eq!(names("collisions"), ["Case case"]);
     let ambiguous = &built.section("ambiguous")[0];
     assert_eq!(ambiguous["usernames"][0], "ambiguous");
-    assert_eq!(ambiguous["accounts"][0], "t1 (Two, Active, last seen 1 May 2024)");
+    assert_eq!(ambiguous["accounts"][0], "t1 (Two, Active, last seen: 1 May 2024)");
     assert_eq!(ambiguous["where"][0], "site.csv:2");
     let invalid: Vec<Value> = built
         .section("invalid")

@@ -1,8 +1,8 @@
 //! The join: users of Data Center to accounts of the site. It never guesses: what two rows say differently is told and
 //! left out, because a wrong account is given somebody else's rights, and a missing one only costs a question.
 //!
-//! In order: rows of one username are compared ([`names`]), each user is looked up by address ([`resolve`]) among the
-//! site's accounts ([`site`]), user keys are compared, and what is left becomes rows of the map ([`settle`]).
+//! In order: rows of one username are compared (`names`), each user is looked up by address (`resolve`) among the
+//! site's accounts (`site`), user keys are compared, and what is left becomes rows of the map (`settle`).
 
 mod names;
 mod resolve;

@@ -216,7 +216,7 @@ impl<'a, 's> Resolver<'a, 's> {
                 .map(|user| {
                     let known = [user.full_name.as_deref(), Some(user.status_word.as_str())];
                     let mut words: Vec<&str> = known.into_iter().flatten().filter(|word| !word.is_empty()).collect();
-                    let seen = user.last_seen.as_ref().map(|seen| format!("last seen {seen}"));
+                    let seen = user.last_seen.as_ref().map(|seen| format!("last seen: {seen}"));
                     words.extend(seen.as_deref());
                     format!("{} ({})", user.account, words.join(", "))
                 })

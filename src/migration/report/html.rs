@@ -204,7 +204,7 @@ fn data(out: &mut String, column: &str, cell: &Cell) -> fmt::Result {
     let class = match (cell, column) {
         (Cell::Number(_), _) => " class=\"number\"",
         (_, "where") => " class=\"place\"",
-        (_, "account_id" | "accounts") => " class=\"code\"",
+        (_, "account_id") => " class=\"code\"",
         _ if short => " class=\"short\"",
         _ => "",
     };
