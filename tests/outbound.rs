@@ -156,3 +156,129 @@ async fn no_list_is_asked_for_in_pages_larger_than_cloud_serves() {
         assert!(!exchange.path_and_query.contains("/user/bulk") || ids <= 100);
     }
 }
+
+/// All that a facade with every key sends to the other sources, and what they answer.
+async fn driven_with_keys() -> Vec<Exchange> {
+    use extender_facade::settings::{ScimMatch, ScimRead};
+    let mut all = Vec::new();
+    for (read, faults) in [
+        (ScimRead::Each, json!({ "hidden_emails": true, "suspended": true })),
+        (ScimRead::All, json!({ "error_5xx": 0.05, "admin_429": 2 })),
+    ] {
+        let mut kept = None;
+        let mut simulated = options(420, &[("big", 250)]);
+        simulated.groups = 130;
+        let ids = extender_facade::simulator::Simulator::new(&simulated).unwrap();
+        let (org, directory) = (ids.org_id(), ids.directory_id());
+        let world = World::start(simulated, |settings| {
+            let (between, address) = Between::start(&settings.cloud.base_url, |_| {});
+            std::fs::write(
+                settings.identity.map_file.as_ref().unwrap(),
+                "username,email\nindirect,user000150@example.com\n",
+            )
+            .unwrap();
+            let cloud = &mut settings.cloud;
+            (cloud.admin.org_id, cloud.admin.api_key) = (org, "organisation-key".into());
+            (cloud.scim.directory_id, cloud.scim.api_key) = (directory, "directory-key".into());
+            (cloud.jira.email, cloud.jira.api_token) = ("user000001@example.com".to_owned(), "jira-token".into());
+            (cloud.scim.match_by, cloud.scim.read) = (vec![ScimMatch::UserName, ScimMatch::ExternalId], read);
+            cloud.admin.base_url = format!("{address}/admin");
+            cloud.scim.base_url = format!("{address}/scim");
+            (kept, cloud.base_url) = (Some(between), address);
+        })
+        .await;
+        world.cloud.switch(faults).await;
+        let emails: Vec<String> = (1..=130).map(|n| format!("user{n:06}@example.com")).collect();
+        world.users("addUsers/group-00001", &emails).await;
+        let odd = [
+            "indirect",
+            "user000200",
+            "o'neil+x@example.com",
+            "\"quoted\\\"",
+            "ä@exämple.com",
+            "nobody@example.com",
+            ODD,
+        ];
+        world.users("addUsers/group-00002", &odd).await;
+        world.get("getUsers/big?showExtendedDetails=true").await;
+        world.get("getUsers/group-00002").await;
+        world
+            .users("removeUsers/big", &["user000010@example.com", "indirect"])
+            .await;
+        let names: Vec<String> = (1..=120)
+            .map(|n| format!("Group-{n:05}"))
+            .chain([ODD.to_owned()])
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        world.groups("removeGroups", &names).await;
+        all.extend(kept.unwrap().seen());
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_sources_are_asked_as_their_documents_say() {
+    let services = [
+        (
+            "/admin/",
+            "admin-org.users-groups-events.json",
+            "/admin",
+            "Bearer organisation-key",
+        ),
+        ("/scim/", "scim.users-groups.json", "", "Bearer directory-key"),
+        (
+            "/rest/api/3/",
+            "jira-v3.groups-users.json",
+            "",
+            "Basic dXNlcjAwMDAwMUBleGFtcGxlLmNvbTpqaXJhLXRva2Vu",
+        ),
+    ];
+    if Document::from_environment(services[0].1).is_none() {
+        return;
+    }
+    let exchanges = driven_with_keys().await;
+    let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
+    for (prefix, file, base, credential) in services {
+        let document = Document::from_environment(file).unwrap().under(base);
+        for exchange in exchanges
+            .iter()
+            .filter(|exchange| exchange.path_and_query.starts_with(prefix))
+        {
+            let (method, path) = (exchange.method.as_str(), exchange.path_and_query.as_str());
+            match document.validate_request(method, path, &exchange.headers, &exchange.body) {
+                Ok(template) => _ = seen.insert(format!("{method} {template}")),
+                Err(faults) => wrong.extend(faults),
+            }
+            let header = |name: &str| exchange.headers.get(name).map_or("", |value| value.to_str().unwrap());
+            if header("authorization") != credential || header("accept") != "application/json" {
+                wrong.push(format!("{method} {path}: {:?}", exchange.headers));
+            }
+            let content_type = exchange
+                .answer_headers
+                .get("content-type")
+                .and_then(|value| value.to_str().ok());
+            match document.validate_answer(method, path, exchange.status, content_type, &exchange.answer) {
+                Ok(()) => {}
+                Err(Wrong::NoStatus(_)) if UNDOCUMENTED.contains(&exchange.status) => {}
+                // A gateway's error has whatever body it likes.
+                Err(_) if exchange.status >= 429 => {}
+                Err(other) => wrong.push(format!("{method} {path} {}: {other:?}", exchange.status)),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    // No key is shown to anybody but its own service.
+    for exchange in &exchanges {
+        let service = services
+            .iter()
+            .find(|(prefix, ..)| exchange.path_and_query.starts_with(prefix));
+        let credential = exchange
+            .headers
+            .get("authorization")
+            .map_or("", |value| value.to_str().unwrap());
+        let expected = service.map_or("Basic cm9ib3RAZXhhbXBsZS5jb206cm9ib3QtdG9rZW4=", |service| service.3);
+        assert_eq!(credential, expected, "{}", exchange.path_and_query);
+    }
+}
