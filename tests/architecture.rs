@@ -30,6 +30,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "directory",
             "extender",
             "metrics",
+            "model",
             "settings",
             "store",
         ],
@@ -38,6 +39,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         "cli",
         &[
             "cloud",
+            "directory",
             "extender",
             "metrics",
             "migration",

@@ -9,7 +9,6 @@ use std::process::{Command, Output};
 
 use exports::{Exports, Layout, SITE_HEADER};
 use extender_facade::directory::identity::{Map, Meaning};
-use extender_facade::model::NameKey;
 use extender_facade::settings::PrimaryRule;
 use serde_json::Value;
 

@@ -204,7 +204,7 @@ impl Directory {
         } else {
             nameless.clone_from(&added);
         }
-        let mut members = self.show(&rows, nameless).await?;
+        let mut members = self.show(&rows, nameless, context).await?;
         members.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
         let members = Arc::new(members.into_iter().map(|(_, _, member)| member).collect());
         roster.keep_shown(version, wants_profiles || added.is_empty(), &members);
@@ -216,6 +216,7 @@ impl Directory {
         &self,
         rows: &[Arc<Profile>],
         nameless: Vec<AccountId>,
+        context: &Context,
     ) -> Result<Vec<(NameKey, AccountId, Member)>, Error> {
         let extender = &self.process.settings.extender;
         let map = self.identity.map();
@@ -233,7 +234,7 @@ impl Directory {
             order: &extender.name_order,
             map_email: extender.show_map_email,
         };
-        let shown = self.identity.names(&names, &map, wish).await?;
+        let shown = self.identity.names(&names, &map, wish, &self.cloud, context).await?;
         let members = names.into_iter().zip(profiles).zip(shown);
         Ok(members
             .map(|((row, profile), shown)| {

@@ -1,6 +1,8 @@
 //! The settings: compiled-in defaults, then a file, then `FACADE__SECTION__KEY`. Unknown keys are refused by name,
 //! and every fault is told at once. Uses nothing else of ours.
 
+mod cloud;
+mod parse;
 mod validate;
 
 use std::fmt;
@@ -11,7 +13,9 @@ use std::time::Duration;
 use config::{Config, Environment, File, FileFormat};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde::de::{self, Deserializer};
+
+pub use cloud::{AdminApi, Cloud, JiraApi, ScimApi, ScimMatch, ScimRead};
+use parse::{list, optional_address, optional_path, words};
 
 /// The reference: every key with its default.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -78,7 +82,7 @@ pub struct Extender {
     pub missing_group_status: u16,
     pub show_teams: bool,
     pub show_map_email: bool,
-    #[serde(deserialize_with = "name_list")]
+    #[serde(deserialize_with = "words")]
     pub name_order: Vec<NameKind>,
     pub read_deadline_s: u64,
     pub bulk_answer_deadline_s: u64,
@@ -98,7 +102,7 @@ pub struct Identity {
     pub map_reload_s: u64,
     pub primary_username: PrimaryRule,
     pub merged_removal: MergedRemoval,
-    #[serde(deserialize_with = "link_list")]
+    #[serde(deserialize_with = "words")]
     pub sources: Vec<Link>,
     pub learned_max_age_days: u64,
     pub batch_window_ms: u64,
@@ -122,82 +126,6 @@ pub struct Cache {
     pub max_groups: u64,
     pub max_accounts: u64,
     pub read_lag_s: u64,
-}
-
-/// Section `cloud`: the outbound side.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "config/default.toml is the one place that documents the keys"
-)]
-pub struct Cloud {
-    pub base_url: String,
-    pub email: String,
-    pub api_token: SecretString,
-    #[serde(deserialize_with = "optional_path")]
-    pub api_token_file: Option<PathBuf>,
-    #[serde(deserialize_with = "optional_path")]
-    pub ca_file: Option<PathBuf>,
-    pub max_in_flight: usize,
-    pub connect_timeout_ms: u64,
-    pub try_timeout_ms: u64,
-    pub max_tries: u32,
-    pub backoff_base_ms: u64,
-    pub backoff_cap_ms: u64,
-    pub retry_after_max_s: u64,
-    pub max_answer_bytes: usize,
-    pub admin: AdminApi,
-    pub scim: ScimApi,
-    pub jira: JiraApi,
-}
-
-/// Section `cloud.admin`: the organisation's Admin API.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "config/default.toml is the one place that documents the keys"
-)]
-pub struct AdminApi {
-    pub org_id: String,
-    pub api_key: SecretString,
-    #[serde(deserialize_with = "optional_path")]
-    pub api_key_file: Option<PathBuf>,
-    pub base_url: String,
-}
-
-/// Section `cloud.scim`: the directory that an identity provider fills.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "config/default.toml is the one place that documents the keys"
-)]
-pub struct ScimApi {
-    pub directory_id: String,
-    pub api_key: SecretString,
-    #[serde(deserialize_with = "optional_path")]
-    pub api_key_file: Option<PathBuf>,
-    pub base_url: String,
-    #[serde(deserialize_with = "attribute_list")]
-    pub match_by: Vec<ScimMatch>,
-    pub read: ScimRead,
-    pub refresh_s: u64,
-}
-
-/// Section `cloud.jira`: Jira's search for users.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "config/default.toml is the one place that documents the keys"
-)]
-pub struct JiraApi {
-    pub email: String,
-    pub api_token: SecretString,
-    #[serde(deserialize_with = "optional_path")]
-    pub api_token_file: Option<PathBuf>,
 }
 
 /// Section `admin`: the operator's listener.
@@ -290,26 +218,6 @@ pub enum Link {
     Jira,
     /// The e-mail addresses on members' pages.
     Members,
-}
-
-/// What a username of Data Center is at the identity provider.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum ScimMatch {
-    /// The login there.
-    UserName,
-    /// The provider's own key.
-    ExternalId,
-}
-
-/// How the SCIM directory is asked.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum ScimRead {
-    /// One call a name.
-    Each,
-    /// The whole directory at once, and again when it is too old.
-    All,
 }
 
 /// A kind of name a member can be shown under.
@@ -437,65 +345,6 @@ fn place(error: &toml::de::Error, text: &str) -> String {
 #[must_use]
 pub fn seconds(value: u64) -> Duration {
     Duration::from_secs(value)
-}
-
-fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
-}
-
-fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse()
-        .map(Some)
-        .map_err(|_| de::Error::custom(format!("{text:?} is not an address like 127.0.0.1:8092")))
-}
-
-/// A list, or its parts in one text with commas between, as an environment variable gives it.
-fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    struct Either;
-    impl<'de> de::Visitor<'de> for Either {
-        type Value = Vec<String>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of texts, or one text with commas")
-        }
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(text.split(',').map(|part| part.trim().to_owned()).collect())
-        }
-        fn visit_seq<A: de::SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
-            let mut all = Vec::new();
-            while let Some(part) = parts.next_element()? {
-                all.push(part);
-            }
-            Ok(all)
-        }
-    }
-    deserializer.deserialize_any(Either)
-}
-
-/// A list of words that each name a variant of `T`.
-fn words<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    list(deserializer)?
-        .into_iter()
-        .map(|text| {
-            T::deserialize(de::value::StringDeserializer::<de::value::Error>::new(text)).map_err(de::Error::custom)
-        })
-        .collect()
-}
-
-fn name_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NameKind>, D::Error> {
-    words(deserializer)
-}
-
-fn link_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Link>, D::Error> {
-    words(deserializer)
-}
-
-fn attribute_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ScimMatch>, D::Error> {
-    words(deserializer)
 }
 
 #[cfg(test)]

@@ -535,7 +535,7 @@ async fn callers_with_their_own_credential_neither_use_what_was_learned_nor_add_
 async fn without_the_link_in_the_chain_nothing_learned_is_used_or_changed() {
     let rows = [Row(&email(5), 8, Source::Admin, Standing::Active, MINUTE)];
     let world = world_of(options(20, &[("team", 0)]), &rows, ADMIN, |settings| {
-        settings.identity.sources = vec![Link::Map, Link::Admin, Link::Members];
+        settings.identity.sources = vec![Link::Map, Link::AccountId, Link::Admin, Link::Members];
     })
     .await;
     assert_eq!(lists(&world.users("addUsers/team", &[email(5)]).await).0, [email(5)]);

@@ -2,19 +2,20 @@
 //!
 //! A script compares what it wants with what it is shown, and takes out what it does not want. So an account is shown
 //! under the name by which it was put in: if a username led to it through an address, the username is shown, however
-//! long ago that was learned. Age counts before a write, not before a look.
+//! long ago that was learned. What is older than a write would believe is asked again first, and where nobody can be asked
+//! it is shown all the same: a name that is refused does less harm than one that was never wanted.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claims::{Claim, Verdict, judge, now};
+use super::claims::{Claim, Claims, Verdict, judge, now};
 use super::live::is_address;
 use super::map::Unlinked;
 use super::{Identity, Map, Meaning};
-use crate::cloud::Profile;
+use crate::cloud::{Confluence, Profile};
 use crate::directory;
-use crate::model::{AccountId, NameKey, Source, Standing};
+use crate::model::{AccountId, Context, NameKey, Source, Standing};
 use crate::settings::{Link, NameKind};
 use crate::store::{self, Learned};
 
@@ -54,7 +55,7 @@ struct Candidate {
 
 impl Identity {
     /// Each account as it is shown, in order: under the first kind of name that leads back to it, at last its id. No
-    /// call to Cloud.
+    /// call to Cloud but for names that were learned longer ago than a write believes, as in [`Self::look_up`].
     ///
     /// # Errors
     /// What was learned cannot be read: a member under another name than before would be thrown out by some scripts.
@@ -63,6 +64,8 @@ impl Identity {
         rows: &[Row],
         map: &'m Map,
         wish: Wish<'_>,
+        cloud: &Confluence,
+        context: &Context,
     ) -> Result<Vec<Shown<'m>>, directory::Error> {
         let accounts: Vec<AccountId> = rows.iter().map(|row| row.account.clone()).collect();
         let learned = self.heard.names_of(&accounts).await.map_err(unreadable)?;
@@ -78,7 +81,14 @@ impl Identity {
             .flatten()
             .flat_map(|candidate| candidate.keys.iter().cloned())
             .collect();
-        let mut heard = self.heard.get(&keys).await.map_err(unreadable)?.into_iter();
+        let mut heard = self.heard.get(&keys).await.map_err(unreadable)?;
+        let old = self.old(&candidates, &heard);
+        if !old.is_empty() {
+            // What cannot be asked now is shown as it was known.
+            self.look_up(&old, map, cloud, context).await?;
+            heard = self.heard.get(&keys).await.map_err(unreadable)?;
+        }
+        let mut heard = heard.into_iter();
         let mut shown = Vec::with_capacity(rows.len());
         for ((row, candidates), through) in rows.iter().zip(candidates).zip(throughs) {
             let mut name = None;
@@ -99,6 +109,29 @@ impl Identity {
             });
         }
         Ok(shown)
+    }
+
+    /// The names of which nothing is known but what a write would not believe any more.
+    fn old(&self, candidates: &[Vec<Candidate>], heard: &[Claims]) -> Vec<String> {
+        let now = now();
+        let mut heard = heard.iter();
+        let mut old = Vec::new();
+        for candidate in candidates.iter().flatten() {
+            let claims: Vec<&Claim> = heard
+                .by_ref()
+                .take(candidate.keys.len())
+                .flat_map(|claims| claims.iter())
+                .filter(|claim| self.listens_to(claim.source))
+                .collect();
+            if !claims.is_empty() && claims.iter().all(|claim| self.is_old(claim, now)) {
+                old.push(candidate.name.to_string());
+            }
+        }
+        old
+    }
+
+    fn is_old(&self, claim: &Claim, now: i64) -> bool {
+        now.saturating_sub(claim.learned_at) > self.ages.known
     }
 
     /// The accounts among these that scripts may know under several usernames.
@@ -244,9 +277,8 @@ impl Identity {
             }
         }
         let heard = heard.into_iter().filter(|claim| self.listens_to(claim.source));
-        let (young, old): (Vec<Claim>, Vec<Claim>) =
-            heard.partition(|claim| now.saturating_sub(claim.learned_at) <= self.ages.known);
-        // What is old is asked again before a write; until somebody has said otherwise it is how the account is known.
+        let (young, old): (Vec<Claim>, Vec<Claim>) = heard.partition(|claim| !self.is_old(claim, now));
+        // Until somebody has said otherwise it is how the account is known.
         claims.extend(if young.is_empty() { old } else { young });
         matches!(judge(&claims), Verdict::One(account, _) if account == row.account)
     }

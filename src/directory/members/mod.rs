@@ -1,24 +1,24 @@
 //! Who is in a group: read once for all who ask, kept for a while, and laid under our own changes.
 
-use std::collections::{HashMap, HashSet};
+mod reading;
+mod roster;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 use moka::ops::compute::Op;
-use parking_lot::Mutex;
-use tokio::sync::OnceCell;
 
 use super::ledger::{Ledger, View};
 use super::plan::Change;
-use super::{Error, org, walk};
-use crate::cloud::{Admin, Confluence, MemberPage, Patience, Profile, Who};
+use super::{Error, walk};
+use crate::cloud::{Admin, Confluence};
 use crate::metrics::Metrics;
-use crate::model::{AccountId, Context, GroupId, Member};
+use crate::model::{AccountId, Context, GroupId};
 use crate::settings;
-
-/// How often a group that is being changed is read before it is given up for now.
-const MOST_READINGS: usize = 4;
+use reading::{Head, MemberOf, Missing, Reader, head, read_groups_of};
+pub use roster::{Depth, Roster, overlaid};
 
 /// How long a roster may serve while our own changes keep a new one from being read: with them laid over it, it lacks
 /// only what others changed meanwhile.
@@ -26,55 +26,6 @@ pub const LONGEST_LIFE: Duration = Duration::from_secs(3600);
 
 /// How long a first page or one account's groups serve others who plan at the same time.
 const SHARED_BRIEFLY: Duration = Duration::from_secs(10);
-
-/// How much of a group is read. Whoever wants less is content with more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Depth {
-    /// Whom Confluence shows on its pages: without those who are suspended.
-    Pages,
-    /// Everybody, as far as there is a key that shows the suspended.
-    Whole,
-    /// Everybody, with what only the organisation knows of them.
-    Briefed,
-}
-
-/// A group's members as Cloud told them, from one reading.
-#[derive(Debug)]
-pub struct Roster {
-    /// When the reading began: a change made later is not in it.
-    pub read: Instant,
-    pub rows: Vec<Arc<Profile>>,
-    ids: HashSet<AccountId>,
-    /// The rows as the legacy side shows them, for one version of our own changes.
-    shown: Mutex<Option<Shown>>,
-    /// Filled once the rows' names are known: whoever comes meanwhile waits.
-    learned: OnceCell<()>,
-}
-
-/// Under which circumstances a roster's rows were made ready to be shown: our own changes, and the identity map.
-pub type Version = (u64, u64);
-
-#[derive(Clone, Debug)]
-struct Shown {
-    version: Version,
-    /// Every row has what Cloud knows of it, not only what the map knows.
-    complete: bool,
-    members: Arc<Vec<Member>>,
-}
-
-/// A first page, shared by those who plan with it and those who read on.
-#[derive(Debug)]
-struct Head {
-    read: Instant,
-    page: MemberPage,
-}
-
-/// The groups of one account.
-#[derive(Debug)]
-struct MemberOf {
-    read: Instant,
-    groups: HashSet<GroupId>,
-}
 
 /// What is known of some accounts' membership in one group, before any of our own changes after `read`.
 #[derive(Debug)]
@@ -101,41 +52,6 @@ impl Membership {
             read: Instant::now(),
             present: HashSet::new(),
         }
-    }
-}
-
-impl Roster {
-    fn new(read: Instant, rows: Vec<Arc<Profile>>) -> Self {
-        let ids = rows.iter().map(|row| row.account.clone()).collect();
-        Self {
-            read,
-            rows,
-            ids,
-            shown: Mutex::new(None),
-            learned: OnceCell::new(),
-        }
-    }
-
-    /// Has the rows' names learned, once for all who show them.
-    pub async fn learned<F: Future<Output = Result<(), Error>>>(&self, learn: impl FnOnce() -> F) -> Result<(), Error> {
-        self.learned.get_or_try_init(learn).await.copied()
-    }
-
-    /// The rows as they are shown, if they were made for this version, and complete if `complete` is asked for.
-    pub fn shown(&self, version: Version, complete: bool) -> Option<Arc<Vec<Member>>> {
-        let shown = self.shown.lock();
-        let shown = shown
-            .as_ref()
-            .filter(|shown| shown.version == version && (shown.complete || !complete))?;
-        Some(Arc::clone(&shown.members))
-    }
-
-    pub fn keep_shown(&self, version: Version, complete: bool, members: &Arc<Vec<Member>>) {
-        *self.shown.lock() = Some(Shown {
-            version,
-            complete,
-            members: Arc::clone(members),
-        });
     }
 }
 
@@ -392,147 +308,6 @@ impl Members {
     }
 }
 
-/// Why a cached reading has no value: kept apart so that "no such group" is not cached as a group without members.
-#[derive(Clone, Debug)]
-enum Missing {
-    Group,
-    /// Our own changes moved rows from page to page in every reading.
-    Torn,
-    Read(Error),
-}
-
-/// Reads one group, on behalf of all who wait for it.
-struct Reader {
-    group: GroupId,
-    heads: Cache<GroupId, Arc<Head>>,
-    cloud: Confluence,
-    admin: Option<Admin>,
-    context: Context,
-}
-
-impl Reader {
-    /// One complete reading. While our own changes may move rows from page to page, a reading is complete only if the
-    /// next one shows the same people but for those we changed; a group of one page cannot be torn.
-    async fn read_whole(&self, depth: Depth, ledger: &Ledger) -> Result<Roster, Missing> {
-        let mut earlier: Option<Roster> = None;
-        for _ in 0..MOST_READINGS {
-            let (roster, on_one_page) = self.read(depth).await?;
-            let since = earlier.as_ref().map_or(roster.read, |earlier| earlier.read);
-            let Some(moved) = ledger.moved_members(&self.group, since).filter(|_| !on_one_page) else {
-                return Ok(roster);
-            };
-            if let Some(earlier) = &earlier
-                && earlier
-                    .ids
-                    .symmetric_difference(&roster.ids)
-                    .all(|account| moved.contains(account))
-            {
-                return Ok(roster);
-            }
-            earlier = Some(roster);
-            self.heads.invalidate(&self.group).await;
-        }
-        Err(Missing::Torn)
-    }
-
-    /// One reading, and whether it was of one page.
-    async fn read(&self, depth: Depth) -> Result<(Roster, bool), Missing> {
-        match (&self.admin, depth) {
-            (Some(admin), Depth::Whole) => {
-                let absent = async {
-                    let read = org::people(admin, &self.group, Who::Absent, &self.context);
-                    read.await.map_err(Missing::Read)
-                };
-                let ((read, pages, on_one_page), absent) = futures_util::try_join!(self.pages(), absent)?;
-                let both = on_one_page && absent.on_one_page;
-                Ok((Roster::new(read, union(pages, absent.rows)), both))
-            }
-            (Some(admin), Depth::Briefed) => {
-                let read = Instant::now();
-                let patience = Patience::Until(self.context.read_deadline);
-                let number = async {
-                    let group = admin.group(&self.group, &self.context.request, patience).await;
-                    group.map_err(|e| Missing::Read(e.into()))
-                };
-                let people = async {
-                    let read = org::people(admin, &self.group, Who::Everybody, &self.context);
-                    read.await.map_err(Missing::Read)
-                };
-                let (group, people) = futures_util::try_join!(number, people)?;
-                // A group that the organisation does not know may be one that its key does not see.
-                let number = group.and_then(|group| group.users);
-                // The organisation shows people and no programs. Whoever is missing, Confluence shows.
-                if number.is_some_and(|number| number <= people.rows.len()) {
-                    return Ok((Roster::new(read, people.rows), people.on_one_page));
-                }
-                let (earlier, pages, on_one_page) = self.pages().await?;
-                let both = on_one_page && people.on_one_page;
-                Ok((Roster::new(read.min(earlier), union(people.rows, pages)), both))
-            }
-            _ => {
-                let (read, rows, on_one_page) = self.pages().await?;
-                Ok((Roster::new(read, rows), on_one_page))
-            }
-        }
-    }
-
-    /// Whom Confluence shows, since when, and whether on one page.
-    async fn pages(&self) -> Result<(Instant, Vec<Arc<Profile>>, bool), Missing> {
-        let head = head(&self.heads, &self.group, &self.cloud, &self.context)
-            .await
-            .map_err(Missing::Read)?
-            .ok_or(Missing::Group)?;
-        let rows = walk::members(&self.cloud, &self.group, &head.page, &self.context)
-            .await
-            .map_err(Missing::Read)?;
-        Ok((head.read, rows.ok_or(Missing::Group)?, walk::ends_at(&head.page, 0)))
-    }
-}
-
-/// Everybody once; who stands in both lists, with the words of the first.
-fn union(mut first: Vec<Arc<Profile>>, second: Vec<Arc<Profile>>) -> Vec<Arc<Profile>> {
-    let known: HashSet<AccountId> = first.iter().map(|row| row.account.clone()).collect();
-    first.extend(second.into_iter().filter(|row| !known.contains(&row.account)));
-    first
-}
-
-async fn head(
-    heads: &Cache<GroupId, Arc<Head>>,
-    group: &GroupId,
-    cloud: &Confluence,
-    context: &Context,
-) -> Result<Option<Arc<Head>>, Error> {
-    let (heads, group, cloud, context) = (heads.clone(), group.clone(), cloud.clone(), context.clone());
-    let load = tokio::spawn(async move {
-        let read = async {
-            let read = Instant::now();
-            let patience = Patience::Until(context.read_deadline);
-            let page = cloud.members(&group, 0, &context.request, patience).await;
-            let page = page.map_err(|e| Missing::Read(e.into()))?.ok_or(Missing::Group)?;
-            Ok(Arc::new(Head { read, page }))
-        };
-        heads.try_get_with(group.clone(), read).await
-    });
-    match joined(load.await)? {
-        Ok(head) => Ok(Some(head)),
-        Err(missing) => match &*missing {
-            Missing::Group | Missing::Torn => Ok(None),
-            Missing::Read(error) => Err(error.clone()),
-        },
-    }
-}
-
-async fn read_groups_of(account: &AccountId, cloud: &Confluence, context: &Context) -> Result<MemberOf, Error> {
-    let read = Instant::now();
-    let patience = Patience::Until(context.read_deadline);
-    let page = |start| cloud.member_of(account, start, &context.request, patience);
-    let (groups, _) = walk::groups(crate::cloud::Operation::MemberOf, page, |_, _| false).await?;
-    Ok(MemberOf {
-        read,
-        groups: groups.into_iter().map(|group| group.id).collect(),
-    })
-}
-
 fn within(read: Instant, ids: &HashSet<AccountId>, accounts: &[AccountId]) -> Membership {
     Membership {
         read,
@@ -565,22 +340,4 @@ pub fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Error> 
         retry_after: Duration::from_secs(5),
         cause: format!("a reading failed: {e}"),
     })
-}
-
-/// The rows of a roster with our own changes laid over them: the rows to show, and accounts we added of which there is
-/// no row.
-pub fn overlaid(roster: &Roster, changes: &HashMap<AccountId, bool>) -> (Vec<Arc<Profile>>, Vec<AccountId>) {
-    let rows = roster
-        .rows
-        .iter()
-        .filter(|row| changes.get(&row.account) != Some(&false))
-        .cloned()
-        .collect();
-    let mut added: Vec<AccountId> = changes
-        .iter()
-        .filter(|(account, present)| **present && !roster.ids.contains(*account))
-        .map(|(account, _)| account.clone())
-        .collect();
-    added.sort();
-    (rows, added)
 }

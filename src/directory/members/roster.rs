@@ -1,0 +1,107 @@
+//! A group's members from one reading, and what was made of them to be shown.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use crate::cloud::Profile;
+use crate::directory::Error;
+use crate::model::{AccountId, Member};
+
+/// How much of a group is read. Whoever wants less is content with more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Depth {
+    /// Whom Confluence shows on its pages: without those who are suspended.
+    Pages,
+    /// Everybody, as far as there is a key that shows the suspended.
+    Whole,
+    /// Everybody, with what only the organisation knows of them.
+    Briefed,
+}
+
+/// A group's members as Cloud told them, from one reading.
+#[derive(Debug)]
+pub struct Roster {
+    /// When the reading began: a change made later is not in it.
+    pub read: Instant,
+    pub rows: Vec<Arc<Profile>>,
+    pub ids: HashSet<AccountId>,
+    /// The rows as the legacy side shows them, for one version of our own changes.
+    shown: Mutex<Option<Shown>>,
+    /// Filled once the rows' names are known: whoever comes meanwhile waits.
+    learned: OnceCell<()>,
+}
+
+/// Under which circumstances a roster's rows were made ready to be shown: our own changes, and the identity map.
+pub type Version = (u64, u64);
+
+#[derive(Clone, Debug)]
+struct Shown {
+    version: Version,
+    /// Every row has what Cloud knows of it, not only what the map knows.
+    complete: bool,
+    members: Arc<Vec<Member>>,
+}
+
+impl Roster {
+    pub fn new(read: Instant, rows: Vec<Arc<Profile>>) -> Self {
+        let ids = rows.iter().map(|row| row.account.clone()).collect();
+        Self {
+            read,
+            rows,
+            ids,
+            shown: Mutex::new(None),
+            learned: OnceCell::new(),
+        }
+    }
+
+    /// Has the rows' names learned, once for all who show them.
+    pub async fn learned<F: Future<Output = Result<(), Error>>>(&self, learn: impl FnOnce() -> F) -> Result<(), Error> {
+        self.learned.get_or_try_init(learn).await.copied()
+    }
+
+    /// The rows as they are shown, if they were made for this version, and complete if `complete` is asked for.
+    pub fn shown(&self, version: Version, complete: bool) -> Option<Arc<Vec<Member>>> {
+        let shown = self.shown.lock();
+        let shown = shown
+            .as_ref()
+            .filter(|shown| shown.version == version && (shown.complete || !complete))?;
+        Some(Arc::clone(&shown.members))
+    }
+
+    pub fn keep_shown(&self, version: Version, complete: bool, members: &Arc<Vec<Member>>) {
+        *self.shown.lock() = Some(Shown {
+            version,
+            complete,
+            members: Arc::clone(members),
+        });
+    }
+}
+
+/// Everybody once; who stands in both lists, with the words of the first.
+pub fn union(mut first: Vec<Arc<Profile>>, second: Vec<Arc<Profile>>) -> Vec<Arc<Profile>> {
+    let known: HashSet<AccountId> = first.iter().map(|row| row.account.clone()).collect();
+    first.extend(second.into_iter().filter(|row| !known.contains(&row.account)));
+    first
+}
+
+/// The rows of a roster with our own changes laid over them: the rows to show, and accounts we added of which there is
+/// no row.
+pub fn overlaid(roster: &Roster, changes: &HashMap<AccountId, bool>) -> (Vec<Arc<Profile>>, Vec<AccountId>) {
+    let rows = roster
+        .rows
+        .iter()
+        .filter(|row| changes.get(&row.account) != Some(&false))
+        .cloned()
+        .collect();
+    let mut added: Vec<AccountId> = changes
+        .iter()
+        .filter(|(account, present)| **present && !roster.ids.contains(*account))
+        .map(|(account, _)| account.clone())
+        .collect();
+    added.sort();
+    (rows, added)
+}

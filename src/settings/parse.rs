@@ -1,0 +1,55 @@
+//! Values that TOML and the environment write in their own ways.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+
+pub(super) fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+pub(super) fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| de::Error::custom(format!("{text:?} is not an address like 127.0.0.1:8092")))
+}
+
+/// A list, or its parts in one text with commas between, as an environment variable gives it.
+pub(super) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Either;
+    impl<'de> de::Visitor<'de> for Either {
+        type Value = Vec<String>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of texts, or one text with commas")
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(text.split(',').map(|part| part.trim().to_owned()).collect())
+        }
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(part) = parts.next_element()? {
+                all.push(part);
+            }
+            Ok(all)
+        }
+    }
+    deserializer.deserialize_any(Either)
+}
+
+/// A list of words that each name a variant of `T`.
+pub(super) fn words<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    list(deserializer)?
+        .into_iter()
+        .map(|text| {
+            T::deserialize(de::value::StringDeserializer::<de::value::Error>::new(text)).map_err(de::Error::custom)
+        })
+        .collect()
+}
