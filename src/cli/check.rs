@@ -1,13 +1,15 @@
-//! `check`: settings, identity map, accounts, and what Cloud says to the credential; one line each, nothing changed.
+//! `check`: settings, identity map, accounts, and what Cloud says to each credential; one line each, nothing changed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::start_log;
 use crate::cloud::{Confluence, Error, Patience};
+use crate::directory::identity::Drivers;
 use crate::metrics::Metrics;
-use crate::model::{AccountId, GroupId, RequestId};
+use crate::model::{AccountId, GroupId, GroupName, RequestId};
 use crate::server;
 use crate::settings::{Faults, Mode, Settings};
 
@@ -97,13 +99,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         // Its fault is one of the settings, told above.
         Err(_) if settings.cloud.site().is_err() => {}
         Ok((client, credential)) => {
-            ask_cloud(
-                &Confluence::new(client, credential),
-                &settings,
-                Duration::from_secs(args.patience),
-                &mut report,
-            )
-            .await;
+            let patience = Duration::from_secs(args.patience);
+            let cloud = Confluence::new(Arc::clone(&client), credential);
+            ask_cloud(&cloud, &settings, patience, &mut report).await;
+            match server::drivers(&settings, &client, &Metrics::new()) {
+                Ok(drivers) => ask_sources(&drivers, &settings, patience, &mut report).await,
+                Err(faults) => report.faults("sources", &faults),
+            }
         }
         Err(faults) => report.faults("cloud", &faults),
     }
@@ -151,5 +153,51 @@ async fn ask_cloud(cloud: &Confluence, settings: &Settings, patience: Duration, 
     match cloud.remove_member(&group, &nobody, &request, until()).await {
         Ok(_) | Err(Error::Rejected { .. }) => report.good("write", "changes are allowed (asked without making one)"),
         Err(error) => report.bad("write", error),
+    }
+}
+
+/// Asks each source of identity that has a credential one question.
+async fn ask_sources(drivers: &Drivers, settings: &Settings, patience: Duration, report: &mut Report) {
+    let request = RequestId::random();
+    let until = || Patience::Until(Instant::now() + patience);
+    let has_any = drivers.admin.is_some() || drivers.scim.is_some() || drivers.jira.is_some();
+    if has_any && settings.inbound.mode == Mode::Passthrough {
+        return report.bad(
+            "sources",
+            "callers who bring their own credential see nothing through the facade's keys: leave them out",
+        );
+    }
+    if let Some(admin) = &drivers.admin {
+        let owner = [settings.cloud.email.to_lowercase()];
+        match admin.with_emails(&owner, &request, until()).await {
+            Ok(users) => report.good("admin", format_args!("finds people ({} with cloud.email)", users.len())),
+            Err(error) => report.bad("admin", error),
+        }
+        match admin
+            .groups_named(&[GroupName::new("confluence-users")], &request, until())
+            .await
+        {
+            Ok(_) => report.good("admin", "finds groups"),
+            Err(error) => report.bad("admin", error),
+        }
+    }
+    if let Some(scim) = &drivers.scim {
+        match scim.page(0, &request, until()).await {
+            Ok(page) => report.good("scim", format_args!("{} people in the directory", page.total)),
+            Err(error) => report.bad("scim", error),
+        }
+    }
+    if let Some((jira, own)) = &drivers.jira {
+        match jira.find(own, &request, until()).await {
+            Ok(users) if users.is_empty() => report.bad(
+                "jira",
+                format_args!(
+                    "{own} does not even find its own account: it needs Jira on this site and the global permission \"Browse \
+                     users and groups\""
+                ),
+            ),
+            Ok(_) => report.good("jira", "finds people"),
+            Err(error) => report.bad("jira", error),
+        }
     }
 }

@@ -101,7 +101,12 @@ impl Directory {
             change == Change::Remove && process.settings.identity.merged_removal == MergedRemoval::Refuse;
         let merged = if refuse_merged {
             let meant: Vec<AccountId> = meanings.iter().filter_map(|meaning| meaning.clone().ok()).collect();
-            self.identity.merged(&meant, &map).await?
+            let usernames = self.identity.usernames(&meant, &map).await?;
+            let several = meant
+                .into_iter()
+                .zip(usernames)
+                .filter(|(_, usernames)| usernames.len() > 1);
+            several.map(|(account, _)| account).collect()
         } else {
             HashSet::new()
         };

@@ -126,6 +126,14 @@ impl Directory {
         Ok(self.identity.profiles(accounts, &self.cloud, context).await?)
     }
 
+    /// The usernames under which scripts may know each account, in order; the one that is shown first.
+    ///
+    /// # Errors
+    /// What was learned cannot be read.
+    pub async fn usernames(&self, accounts: &[AccountId]) -> Result<Vec<Vec<String>>, Error> {
+        self.identity.usernames(accounts, &self.identity.map()).await
+    }
+
     /// All groups with what is known of them, teams among them.
     ///
     /// # Errors

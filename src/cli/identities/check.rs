@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::files::{self, Form};
-use super::resolve::told_cost;
+use super::resolve::{candidates, told_cost};
 use crate::cloud::Group;
 use crate::directory::identity::{Map, Resolution};
 use crate::migration::harvest::{self, What};
@@ -96,7 +96,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let of_kind = sections.iter().find(|section| section.kind == kind);
         of_kind.map_or(0, |section| section.rows.len())
     };
-    let merged = merged(&map, &seen);
+    let merged = merged(&seen, &inspector).await?;
     let merged_accounts = merged.rows.len();
     let mut summary = vec![
         Count::new("names", "names", users.len()),
@@ -219,12 +219,13 @@ fn harvested(scripts: &[&Path]) -> anyhow::Result<(Vec<Asked>, Vec<Asked>, Vec<S
 /// What each name becomes.
 async fn look_into(users: &[Asked], inspector: &Inspector, of_scripts: bool) -> anyhow::Result<Names> {
     let bar = files::counter(users.len() as u64, "names");
+    let map = inspector.map();
     let mut names = Names::default();
     for chunk in users.chunks(AT_ONCE) {
         let asked: Vec<String> = chunk.iter().map(|asked| asked.name.clone()).collect();
         let resolutions = inspector.explain(&asked).await?;
         for (asked, resolution) in chunk.iter().zip(resolutions) {
-            names.take(asked, &resolution, of_scripts)?;
+            names.take(asked, &resolution, &map, of_scripts)?;
         }
         bar.inc(chunk.len() as u64);
     }
@@ -233,7 +234,7 @@ async fn look_into(users: &[Asked], inspector: &Inspector, of_scripts: bool) -> 
 }
 
 impl Names {
-    fn take(&mut self, asked: &Asked, resolution: &Resolution, of_scripts: bool) -> anyhow::Result<()> {
+    fn take(&mut self, asked: &Asked, resolution: &Resolution, map: &Map, of_scripts: bool) -> anyhow::Result<()> {
         if let Some(error) = &resolution.failed {
             anyhow::bail!("{:?} cannot be looked into: {error}", asked.name);
         }
@@ -265,11 +266,7 @@ impl Names {
             }
             section
         });
-        let claims = resolution.claims.iter();
-        let mut candidates: Vec<String> = claims
-            .map(|claim| format!("{} ({})", claim.account, claim.source.as_str()))
-            .collect();
-        candidates.dedup();
+        let candidates = candidates(&asked.name, resolution, map);
         let mut row: Vec<Cell> = vec![asked.name.as_str().into(), candidates.into()];
         if of_scripts {
             row.extend([Cell::from(asked.times), asked.places.clone().into()]);
@@ -318,23 +315,25 @@ async fn missing(accounts: &[AccountId], inspector: &Inspector) -> anyhow::Resul
 }
 
 /// Accounts with several usernames, under the one they are shown with.
-fn merged(map: &Map, accounts: &[AccountId]) -> Section {
+async fn merged(accounts: &[AccountId], inspector: &Inspector) -> anyhow::Result<Section> {
     let mut section = Section::new(Kind::Merged, &["shown_as", "also", "account_id"]);
-    for account in accounts {
-        let Some(entry) = map.by_account(account.as_str()).filter(|entry| entry.is_merged()) else {
-            continue;
-        };
-        let mut usernames = entry.usernames().map(str::to_owned);
-        let shown = usernames.next().unwrap_or_default();
-        let others: Vec<String> = usernames.collect();
-        section
-            .rows
-            .push(vec![shown.into(), others.into(), account.as_str().into()]);
+    let mut rows = Vec::new();
+    for chunk in accounts.chunks(AT_ONCE) {
+        let usernames = inspector.directory().usernames(chunk).await?;
+        for (account, usernames) in chunk.iter().zip(usernames) {
+            if let [shown, others @ ..] = usernames.as_slice()
+                && !others.is_empty()
+            {
+                rows.push((shown.clone(), others.to_vec(), account.clone()));
+            }
+        }
     }
-    section
-        .rows
-        .sort_by(|one, other| format!("{:?}", one.first()).cmp(&format!("{:?}", other.first())));
-    section
+    rows.sort();
+    section.rows = rows
+        .into_iter()
+        .map(|(shown, others, account)| vec![shown.into(), others.into(), account.as_str().into()])
+        .collect();
+    Ok(section)
 }
 
 /// Usernames that stand in the map more than once: the same row again, or names that collide.

@@ -85,7 +85,7 @@ fn write_json(store: &ReadOnly, to: &mut dyn io::Write) -> io::Result<()> {
             "source": learned.source.as_str(),
             "learned_at": at.map(|at| at.to_string()),
         });
-        writeln!(to, "{row}").map_err(|e| Fault(io::Error::other(e.to_string())))
+        writeln!(to, "{row}").map_err(Fault)
     })?;
     Ok(())
 }
@@ -101,7 +101,10 @@ impl From<Error> for Fault {
 
 impl From<csv::Error> for Fault {
     fn from(error: csv::Error) -> Self {
-        Self(error.into())
+        Self(match error.into_kind() {
+            csv::ErrorKind::Io(error) => error,
+            other => io::Error::other(format!("{other:?}")),
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::files;
-use crate::directory::identity::Resolution;
+use crate::directory::identity::{Map, Resolution};
 use crate::model::Skip;
 use crate::server::Inspector;
 use crate::settings::Settings;
@@ -39,15 +39,20 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(why) = inspector.apart() {
         eprintln!("what was learned before is not used: {why}");
     }
+    let map = inspector.map();
     let resolutions = inspector.explain(&names).await?;
     let cost = inspector.cost();
     let mut text = String::new();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(40);
     for (name, resolution) in names.iter().zip(&resolutions) {
         if args.json {
-            text.push_str(&format!("{}\n", as_json(name, resolution)));
+            text.push_str(&format!("{}\n", as_json(name, resolution, &map)));
         } else {
-            text.push_str(&format!("{:<width$}  {}\n", printable(name), told(resolution)));
+            text.push_str(&format!(
+                "{:<width$}  {}\n",
+                printable(name),
+                told(name, resolution, &map)
+            ));
         }
     }
     let failed = resolutions
@@ -111,7 +116,21 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-fn told(resolution: &Resolution) -> String {
+/// Whom a name could mean: the accounts and who names them, and the rows of the map that name no account.
+pub fn candidates(name: &str, resolution: &Resolution, map: &Map) -> Vec<String> {
+    let claims = resolution.claims.iter();
+    let mut all: Vec<String> = claims
+        .map(|claim| format!("{} ({})", claim.account, claim.source.as_str()))
+        .collect();
+    if resolution.meaning == Err(Skip::Ambiguous) {
+        let rows = map.candidates(name).into_iter().filter(|row| row.account.is_none());
+        all.extend(rows.map(|row| format!("{} (map, line {})", row.email.unwrap_or("nobody"), row.line)));
+    }
+    all.dedup();
+    all
+}
+
+fn told(name: &str, resolution: &Resolution, map: &Map) -> String {
     let sources = |wanted: Option<&str>| {
         let mut all: Vec<&str> = resolution
             .claims
@@ -132,18 +151,13 @@ fn told(resolution: &Resolution) -> String {
             }
         }
         (None, Err(Skip::Ambiguous)) => {
-            let candidates: Vec<String> = resolution
-                .claims
-                .iter()
-                .map(|claim| format!("{} ({})", claim.account, claim.source.as_str()))
-                .collect();
-            format!("ambiguous: {}", candidates.join(", "))
+            format!("ambiguous: {}", candidates(name, resolution, map).join(", "))
         }
         (None, Err(reason)) => reason.as_str().to_owned(),
     }
 }
 
-fn as_json(name: &str, resolution: &Resolution) -> Value {
+fn as_json(name: &str, resolution: &Resolution, map: &Map) -> Value {
     let claims: Vec<Value> = resolution
         .claims
         .iter()
@@ -169,6 +183,7 @@ fn as_json(name: &str, resolution: &Resolution) -> Value {
             "standing": standing,
             "reason": reason,
             "claims": claims,
+            "candidates": if resolution.meaning.is_err() { candidates(name, resolution, map) } else { Vec::new() },
         }),
     }
 }

@@ -134,38 +134,36 @@ impl Identity {
         now.saturating_sub(claim.learned_at) > self.ages.known
     }
 
-    /// The accounts among these that scripts may know under several usernames.
+    /// The usernames under which scripts may know each account, in order; the one that is shown first. Several are a
+    /// merged account.
     ///
     /// # Errors
     /// What was learned cannot be read.
-    pub async fn merged(&self, accounts: &[AccountId], map: &Map) -> Result<HashSet<AccountId>, directory::Error> {
-        let has_aliases = map.has_aliases();
-        let learned = if has_aliases {
+    pub async fn usernames(&self, accounts: &[AccountId], map: &Map) -> Result<Vec<Vec<String>>, directory::Error> {
+        let learned = if map.has_aliases() {
             self.heard.names_of(accounts).await.map_err(unreadable)?
         } else {
             accounts.iter().map(|_| Vec::new()).collect()
         };
-        let mut merged = HashSet::new();
+        let mut all = Vec::with_capacity(accounts.len());
         for (account, learned) in accounts.iter().zip(&learned) {
-            let entry = map.by_account(account.as_str());
-            let email = self.shown_address(account).await;
             let row = Row {
                 account: account.clone(),
-                email,
+                email: self.shown_address(account).await,
             };
-            let through = if has_aliases {
-                self.through(&row, learned, map)
-            } else {
-                Vec::new()
-            };
+            let through = self.through(&row, learned, map);
+            let entry = map.by_account(account.as_str());
             let usernames = entry.iter().flat_map(|entry| entry.usernames());
             let usernames = usernames.chain(through.iter().filter_map(|row| row.username));
-            let distinct: HashSet<NameKey> = usernames.map(NameKey::of).collect();
-            if distinct.len() > 1 || entry.is_some_and(|entry| entry.is_merged()) {
-                merged.insert(account.clone());
-            }
+            let mut seen = HashSet::new();
+            all.push(
+                usernames
+                    .filter(|name| seen.insert(NameKey::of(name)))
+                    .map(str::to_owned)
+                    .collect(),
+            );
         }
-        Ok(merged)
+        Ok(all)
     }
 
     /// The address that Cloud showed of an account, as far as that is remembered.

@@ -1,0 +1,257 @@
+//! `identities check`, `resolve` and `export`, and `check` with every key: the true binary before a simulated Cloud.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/cloud.rs"]
+mod cloud;
+
+use std::process::{Command, Output};
+
+use cloud::Cloud;
+use extender_facade::simulator::Options;
+use serde_json::{Value, json};
+
+struct Desk {
+    cloud: Cloud,
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    async fn new(users: u32, groups: u32, map: &str) -> Self {
+        let simulated = Options {
+            users,
+            groups,
+            group: vec!["Big Team=20".parse().unwrap()],
+            ..Options::default()
+        };
+        let cloud = Cloud::start(simulated).await;
+        let desk = Self {
+            cloud,
+            folder: tempfile::tempdir().unwrap(),
+        };
+        desk.write("map.csv", map);
+        desk.write(
+            "facade.toml",
+            &format!(
+                "state_dir = {:?}\n[inbound]\nmode = \"open\"\n[identity]\nmap_file = {:?}\n[cloud]\nbase_url = {:?}\nemail = \
+                 \"user000001@example.com\"\napi_token = \"site-token\"\n[cloud.admin]\norg_id = {:?}\napi_key = \
+                 \"organisation-key\"\nbase_url = {:?}\n[log]\nfilter = \"error\"\n",
+                desk.path("state"),
+                desk.path("map.csv"),
+                desk.cloud.url(""),
+                desk.cloud.org_id,
+                desk.cloud.url("/admin"),
+            ),
+        );
+        desk
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    async fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
+        command.args(arguments).args(["--config", &self.path("facade.toml")]);
+        command.current_dir(self.folder.path());
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        command.stderr(std::process::Stdio::piped());
+        let input = input.to_owned();
+        tokio::task::spawn_blocking(move || {
+            use std::io::Write as _;
+            let mut child = command.spawn().unwrap();
+            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            child.wait_with_output().unwrap()
+        })
+        .await
+        .unwrap()
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn json_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|wrong| panic!("{wrong}: {}", text(output)))
+}
+
+fn section<'a>(report: &'a Value, kind: &str) -> Vec<&'a Value> {
+    let sections = report["sections"].as_array().unwrap().iter();
+    let of_kind = sections.filter(|section| section["kind"] == kind);
+    of_kind
+        .flat_map(|section| section["rows"].as_array().unwrap())
+        .collect()
+}
+
+const MAP: &str = "\
+username,email,account_id,status
+jdoe,user000002@example.com,,
+jdoe-admin,USER000002@example.com,,
+plain,user000003@example.com,,
+left,,,tombstoned
+ghost,ghost@example.com,,
+two,user000004@example.com,,
+TWO,user000005@example.com,,
+again,user000006@example.com,,
+again,user000006@example.com,,
+stale,,712020:00000000-0000-4000-8000-000000000000,
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readiness_report_tells_every_trouble_and_warms_the_store() {
+    let desk = Desk::new(30, 20, MAP).await;
+    desk.cloud
+        .switch(json!({ "hidden_emails": true, "external": true }))
+        .await;
+    let output = desk
+        .run(&["identities", "check", "--json", "--report", "r.html", "r.txt"], "")
+        .await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let report = json_of(&output);
+    let merged = section(&report, "merged");
+    assert_eq!(merged.len(), 1, "{report:#}");
+    assert_eq!(
+        (&merged[0]["shown_as"], &merged[0]["also"][0]),
+        (&json!("jdoe"), &json!("jdoe-admin"))
+    );
+    // Read first.
+    assert_eq!(report["sections"][0]["kind"], "merged");
+    assert_eq!(section(&report, "ambiguous")[0]["name"], "two");
+    assert!(
+        section(&report, "ambiguous")[0]["accounts"][0]
+            .as_str()
+            .unwrap()
+            .contains("line 7")
+    );
+    let unresolved: Vec<&Value> = section(&report, "unresolved").iter().map(|row| &row["name"]).collect();
+    assert_eq!(unresolved, ["ghost", "ghost@example.com"]);
+    assert_eq!(section(&report, "tombstoned")[0]["name"], "left");
+    assert_eq!(section(&report, "missing_in_cloud")[0]["usernames"][0], "stale");
+    assert_eq!(section(&report, "collisions")[0]["usernames"], json!(["two", "TWO"]));
+    assert_eq!(section(&report, "duplicates")[0]["lines"], json!(["9", "10"]));
+    assert_eq!(section(&report, "groups_external").len(), 2);
+    let page = std::fs::read_to_string(desk.path("r.html")).unwrap();
+    assert!(
+        page.contains("jdoe-admin") && !page.contains("http://") && !page.contains("src="),
+        "{page}"
+    );
+    assert!(std::fs::read_to_string(desk.path("r.txt")).unwrap().contains("ghost"));
+    // What was found out is there for the next one.
+    desk.cloud.reset().await;
+    let output = desk
+        .run(&["identities", "resolve", "--json", "plain", "JDOE", "two", "left"], "")
+        .await;
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Vec<Value> = text(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["account_id"], desk.cloud.account(2));
+    assert_eq!(lines[0]["claims"][0]["source"], "admin");
+    assert_eq!(lines[1]["account_id"], desk.cloud.account(1));
+    assert_eq!(
+        (&lines[2]["reason"], &lines[3]["reason"]),
+        (&json!("ambiguous"), &json!("tombstoned"))
+    );
+    assert_eq!(lines[4]["calls"], json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_read_from_standard_input_and_their_cost_is_told() {
+    let desk = Desk::new(30, 0, "username,account_id\n").await;
+    let input = "user000007@example.com\n\n  user000008@example.com  \n";
+    let output = desk.run(&["identities", "resolve", "-"], input).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let told = text(&output);
+    assert!(
+        told.contains(desk.cloud.account(6)) && told.contains("(admin)"),
+        "{told}"
+    );
+    assert!(told.contains("requests to Cloud: admin_search_users 1"), "{told}");
+    // A source that cannot be asked is not "unknown".
+    desk.cloud.switch(json!({ "admin_refused": 401 })).await;
+    let output = desk.run(&["identities", "resolve", "user000009@example.com"], "").await;
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("cloud.admin.api_key"), "{}", text(&output));
+    let output = desk.run(&["identities", "check", "--names", "facade.toml"], "").await;
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_in_scripts_are_reported_with_their_places() {
+    let desk = Desk::new(30, 20, MAP).await;
+    desk.cloud.switch(json!({ "external": true })).await;
+    desk.write(
+        "sync.sh",
+        "curl -d '{\"users\":[\"jdoe\",\"nobody.here@example.com\"]}' http://dc/rest/extender/1.0/group/addUsers/Big%20Team\n\
+         curl http://dc/rest/extender/1.0/group/getUsers/no-such-group\n\
+         curl http://dc/rest/extender/1.0/group/getUsers/GROUP-00010\n",
+    );
+    let output = desk
+        .run(&["identities", "check", "--json", "--names", "sync.sh"], "")
+        .await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let report = json_of(&output);
+    let unresolved = section(&report, "unresolved");
+    let row = |name: &str| unresolved.iter().find(|row| row["name"] == name).unwrap()["where"][0].clone();
+    assert_eq!(unresolved.len(), 2, "{report:#}");
+    assert_eq!(row("nobody.here@example.com"), "sync.sh:1");
+    assert_eq!(row("no-such-group"), "sync.sh:2");
+    assert_eq!(section(&report, "groups_external").len(), 1);
+    // The other username of the account is in no script, and matters all the same.
+    assert_eq!(section(&report, "merged").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_learned_is_exported_as_a_map_that_can_be_used() {
+    let desk = Desk::new(30, 0, "username,account_id\n").await;
+    let output = desk.run(&["identities", "export"], "").await;
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "nothing was learned yet: {}",
+        text(&output)
+    );
+    let names: Vec<String> = (1..=20).map(|n| format!("user{n:06}@example.com")).collect();
+    desk.run(&["identities", "resolve", "-"], &names.join("\n")).await;
+    let output = desk.run(&["identities", "export", "--out", "learned.csv"], "").await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let map = extender_facade::directory::identity::Map::read(
+        desk.folder.path().join("learned.csv").as_path(),
+        extender_facade::settings::PrimaryRule::First,
+    )
+    .unwrap();
+    assert_eq!(map.len(), 20);
+    assert_eq!(
+        desk.run(&["identities", "export", "--out", "learned.csv"], "")
+            .await
+            .status
+            .code(),
+        Some(2)
+    );
+    let lines = text(&desk.run(&["identities", "export", "--json"], "").await);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["name"], &first["source"]),
+        (&json!("user000001@example.com"), &json!("admin"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_what_each_key_is_worth() {
+    let desk = Desk::new(30, 0, MAP).await;
+    let output = desk.run(&["check"], "").await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("ok    admin"), "{}", text(&output));
+    desk.cloud.switch(json!({ "admin_refused": 403 })).await;
+    let output = desk.run(&["check", "--patience", "3"], "").await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("cloud.admin.api_key"), "{}", text(&output));
+    assert!(!text(&output).contains("organisation-key"));
+}
