@@ -1,9 +1,11 @@
 //! The driver of the organisation's Admin API: finds people by e-mail, 100 a call, whatever their profile hides, shows
 //! who is switched off, and knows what people are.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::Method;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::call::Call;
@@ -16,7 +18,7 @@ pub const EMAILS: usize = 100;
 pub const GROUPS: usize = 100;
 /// Rows a page. The default is 50, so it is always said.
 const PAGE: usize = 100;
-/// A search that leads on for longer goes round in circles.
+/// No search leads on for longer.
 const MOST_PAGES: usize = 10_000;
 
 /// The Admin API of one organisation. Cheap to clone.
@@ -59,13 +61,13 @@ pub struct Brief {
     pub has_access: bool,
 }
 
-/// A page of people.
+/// The rows of all pages of a search.
 #[derive(Clone, Debug)]
-pub struct OrgPage {
-    /// Its rows.
-    pub users: Vec<OrgUser>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<String>,
+pub struct Found<T> {
+    /// In the order of the pages; a row that slips from page to page may be there twice.
+    pub rows: Vec<T>,
+    /// Rows that lie on several pages can be torn apart by changes; those of one page cannot.
+    pub on_one_page: bool,
 }
 
 /// A group as the organisation knows it.
@@ -123,33 +125,23 @@ impl Admin {
         patience: Patience<'_>,
     ) -> Result<Vec<OrgUser>, Error> {
         debug_assert!(emails.len() <= EMAILS);
-        let (mut users, mut cursor) = (Vec::new(), None);
-        for _ in 0..MOST_PAGES {
-            let mut body = json!({ "emails": emails });
-            let page = self.users(&mut body, cursor.take(), request, patience).await?;
-            users.extend(page.users);
-            match page.next {
-                Some(next) => cursor = Some(next),
-                None => return Ok(users),
-            }
-        }
-        Err(circles(Operation::AdminUsers))
+        let body = json!({ "emails": emails });
+        Ok(self.users(body, request, patience).await?.rows)
     }
 
-    /// One page of a group's people, from `cursor` on.
+    /// A group's people. Calls: ⌈people ÷ 100⌉, one after the other, for each page says where the next one begins.
     pub async fn members(
         &self,
         group: &GroupId,
         who: Who,
-        cursor: Option<String>,
         request: &RequestId,
         patience: Patience<'_>,
-    ) -> Result<OrgPage, Error> {
-        let mut body = match who {
+    ) -> Result<Found<OrgUser>, Error> {
+        let body = match who {
             Who::Everybody => json!({ "groupIds": [group.as_str()], "expand": ["productAccess"] }),
             Who::Absent => json!({ "groupIds": [group.as_str()], "status": ["suspended", "deactivated"] }),
         };
-        self.users(&mut body, cursor, request, patience).await
+        self.users(body, request, patience).await
     }
 
     /// The groups with these names, whatever their case; at most [`GROUPS`].
@@ -161,7 +153,7 @@ impl Admin {
     ) -> Result<Vec<OrgGroup>, Error> {
         debug_assert!(names.len() <= GROUPS);
         let names: Vec<&str> = names.iter().map(GroupName::as_str).collect();
-        self.groups(&json!({ "groupNames": names }), request, patience).await
+        self.groups(json!({ "groupNames": names }), request, patience).await
     }
 
     /// The group with this id, and how many are in it.
@@ -172,36 +164,58 @@ impl Admin {
         patience: Patience<'_>,
     ) -> Result<Option<OrgGroup>, Error> {
         let body = json!({ "groupIds": [id.as_str()], "expand": ["counts.users"] });
-        let groups = self.groups(&body, request, patience).await?;
+        let groups = self.groups(body, request, patience).await?;
         Ok(groups.into_iter().find(|found| found.group.id == *id))
     }
 
-    async fn groups(&self, body: &Value, request: &RequestId, patience: Patience<'_>) -> Result<Vec<OrgGroup>, Error> {
-        let (mut groups, mut cursor) = (Vec::new(), None);
-        for _ in 0..MOST_PAGES {
-            let call = self.search(Operation::AdminGroups, "groups", body.clone(), cursor.take());
-            let page: wire::OrgGroupPage = self.client.read(&call, &self.credential, request, patience).await?;
-            groups.extend(page.data.into_iter().filter_map(wire::OrgGroup::into_group));
-            match page.links.cursor() {
-                Some(next) => cursor = Some(next),
-                None => return Ok(groups),
-            }
-        }
-        Err(circles(Operation::AdminGroups))
+    async fn groups(&self, body: Value, request: &RequestId, patience: Patience<'_>) -> Result<Vec<OrgGroup>, Error> {
+        let found = self.all(Operation::AdminGroups, "groups", body, request, patience);
+        let rows = found.await?.rows;
+        Ok(rows.into_iter().map(wire::OrgGroup::into_group).collect())
     }
 
-    async fn users(
+    async fn users(&self, body: Value, request: &RequestId, patience: Patience<'_>) -> Result<Found<OrgUser>, Error> {
+        let found = self
+            .all(Operation::AdminUsers, "users", body, request, patience)
+            .await?;
+        Ok(Found {
+            rows: found.rows.into_iter().map(wire::OrgUser::into_user).collect(),
+            on_one_page: found.on_one_page,
+        })
+    }
+
+    /// All pages of a search. One that leads back to a page that was read, or on without end, has no answer.
+    async fn all<T: DeserializeOwned>(
         &self,
-        body: &mut Value,
-        cursor: Option<String>,
+        operation: Operation,
+        what: &str,
+        body: Value,
         request: &RequestId,
         patience: Patience<'_>,
-    ) -> Result<OrgPage, Error> {
-        let call = self.search(Operation::AdminUsers, "users", body.take(), cursor);
-        let page: wire::OrgUserPage = self.client.read(&call, &self.credential, request, patience).await?;
-        Ok(OrgPage {
-            next: page.links.cursor(),
-            users: page.data.into_iter().filter_map(wire::OrgUser::into_user).collect(),
+    ) -> Result<Found<T>, Error> {
+        let mut cursors: HashSet<String> = HashSet::new();
+        let mut rows = Vec::new();
+        let mut cursor = None;
+        for pages in 0..MOST_PAGES {
+            let call = self.search(operation, what, body.clone(), cursor.take());
+            let page: wire::OrgPage<T> = self.client.read(&call, &self.credential, request, patience).await?;
+            rows.extend(page.data);
+            match page.links.cursor() {
+                None => {
+                    return Ok(Found {
+                        rows,
+                        on_one_page: pages == 0,
+                    });
+                }
+                Some(next) if !cursors.insert(next.clone()) => break,
+                Some(next) => cursor = Some(next),
+            }
+        }
+        Err(Error::Unavailable {
+            operation,
+            retry_after: std::time::Duration::from_secs(30),
+            cause: "it repeats a page: no complete list can be read".to_owned(),
+            doubtful: false,
         })
     }
 
@@ -217,14 +231,5 @@ impl Admin {
             body: Some(body),
             ..Call::get(operation, &path, Vec::new())
         }
-    }
-}
-
-fn circles(operation: Operation) -> Error {
-    Error::Unavailable {
-        operation,
-        retry_after: std::time::Duration::from_secs(30),
-        cause: "its pages lead on without end".to_owned(),
-        doubtful: false,
     }
 }

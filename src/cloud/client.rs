@@ -230,7 +230,8 @@ impl Client {
                                 .unwrap_or("?");
                             let host = Url::parse(to).ok().and_then(|to| to.host_str().map(str::to_owned));
                             let to = host.unwrap_or_else(|| "another path".to_owned());
-                            let fault = format!("it redirects to {to}, which is not followed; check cloud.base_url");
+                            let setting = operation.service().address();
+                            let fault = format!("it redirects to {to}, which is not followed; check {setting}");
                             self.note(operation, "3xx", Some(fault.clone()));
                             return Err(unavailable(&fault, doubtful));
                         }
@@ -376,10 +377,14 @@ impl Client {
         let name = credential.map_or("no credential", Credential::name);
         let service = operation.service();
         let mend = match status {
-            _ if matches!(service, Service::Admin | Service::Scim) => format!(
-                "the key is wrong, expired or revoked, is not this organisation's or directory's, or lacks {}; make a new one at admin.atlassian.com",
+            _ if service == Service::Admin => format!(
+                "the key is wrong, expired or revoked, is another organisation's, or lacks {}; make a new one at \
+                 admin.atlassian.com",
                 operation.scopes()
             ),
+            _ if service == Service::Scim => "the key is wrong, expired or revoked, or is another directory's; make a \
+                                              new one at admin.atlassian.com"
+                .to_owned(),
             _ if service == Service::Jira && status == StatusCode::FORBIDDEN => {
                 "its account needs Jira on this site and the global permission \"Browse users and groups\"".to_owned()
             }

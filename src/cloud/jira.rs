@@ -8,7 +8,7 @@ use super::{Client, Credential, Error, Operation, Patience, wire};
 use crate::model::{AccountId, RequestId};
 
 /// Rows that are asked for: a search by a full address has one, or some that merely begin so.
-const PAGE: usize = 50;
+pub const USERS_PAGE: usize = 50;
 
 /// Jira at the site. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct JiraUser {
     pub account: AccountId,
     /// The e-mail address, or an empty text where the profile hides it.
     pub email: Arc<str>,
+    /// The display name, where it is told.
+    pub name: Option<Arc<str>>,
     /// The account of a program.
     pub is_app: bool,
     /// The account is switched on.
@@ -42,9 +44,9 @@ impl Jira {
     /// # Errors
     /// [`Error`]. Without the right to browse users the answer is empty instead.
     pub async fn find(&self, text: &str, request: &RequestId, patience: Patience<'_>) -> Result<Vec<JiraUser>, Error> {
-        let query = vec![("query", text.to_owned()), ("maxResults", PAGE.to_string())];
+        let query = vec![("query", text.to_owned()), ("maxResults", USERS_PAGE.to_string())];
         let call = Call::get(Operation::JiraUsers, &["rest", "api", "3", "user", "search"], query);
         let users: Vec<wire::JiraUser> = self.client.read(&call, &self.credential, request, patience).await?;
-        Ok(users.into_iter().filter_map(wire::JiraUser::into_user).collect())
+        Ok(users.into_iter().map(wire::JiraUser::into_user).collect())
     }
 }

@@ -21,11 +21,11 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use admin::{Admin, Brief, EMAILS, GROUPS, OrgGroup, OrgPage, OrgUser, Who};
+pub use admin::{Admin, Brief, EMAILS, Found, GROUPS, OrgGroup, OrgUser, Who};
 pub use client::{Client, Exchange};
 pub use confluence::{BULK, Confluence, GroupPage, MemberPage, PAGE, Reply, Settled};
 pub use credential::{Credential, Owner};
-pub use jira::{Jira, JiraUser};
+pub use jira::{Jira, JiraUser, USERS_PAGE};
 pub use operation::{Operation, Service};
 pub use patience::{Patience, Progress};
 pub use scim::{Attribute, Scim, ScimPage, ScimUser};

@@ -61,6 +61,15 @@ impl Service {
             Self::Jira => "Jira",
         }
     }
+
+    /// The setting that says where it is.
+    pub(super) fn address(self) -> &'static str {
+        match self {
+            Self::Confluence | Self::Jira => "cloud.base_url",
+            Self::Admin => "cloud.admin.base_url",
+            Self::Scim => "cloud.scim.base_url",
+        }
+    }
 }
 
 impl Operation {
@@ -149,7 +158,7 @@ impl Operation {
             Self::TenantInfo => "none",
             Self::AdminUsers => "read:users:admin",
             Self::AdminGroups => "read:groups:admin",
-            Self::ScimUsers => "none: the key is the directory's",
+            Self::ScimUsers => "none",
             Self::JiraUsers => "read:jira-user",
         }
     }

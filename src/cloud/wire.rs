@@ -1,6 +1,7 @@
 //! Cloud's JSON, as far as we read it. What we do not need we do not parse, so that it may change.
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::model::{AccountId, GroupId, GroupName, Standing};
 
@@ -82,18 +83,10 @@ impl User {
     }
 }
 
-/// A page of the Admin API's people.
+/// A page of the Admin API.
 #[derive(Debug, Deserialize)]
-pub(super) struct OrgUserPage {
-    pub data: Vec<OrgUser>,
-    #[serde(default)]
-    pub links: Cursors,
-}
-
-/// A page of the Admin API's groups.
-#[derive(Debug, Deserialize)]
-pub(super) struct OrgGroupPage {
-    pub data: Vec<OrgGroup>,
+pub(super) struct OrgPage<T> {
+    pub data: Vec<T>,
     #[serde(default)]
     pub links: Cursors,
 }
@@ -106,7 +99,8 @@ pub(super) struct Cursors {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OrgUser {
-    account_id: Option<String>,
+    #[serde(deserialize_with = "filled")]
+    account_id: String,
     email: Option<String>,
     name: Option<String>,
     status: Option<String>,
@@ -128,8 +122,10 @@ struct ProductAccess {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OrgGroup {
-    id: Option<String>,
-    name: Option<String>,
+    #[serde(deserialize_with = "filled")]
+    id: String,
+    #[serde(deserialize_with = "filled")]
+    name: String,
     managed_by: Option<String>,
     external_synced: Option<bool>,
     counts: Option<Counts>,
@@ -153,7 +149,8 @@ pub(super) struct ScimPage {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ScimUser {
-    user_name: Option<String>,
+    #[serde(deserialize_with = "filled")]
+    user_name: String,
     external_id: Option<String>,
     active: Option<bool>,
     #[serde(rename = "urn:scim:schemas:extension:atlassian-external:1.0")]
@@ -169,9 +166,11 @@ struct Linked {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JiraUser {
-    account_id: Option<String>,
+    #[serde(deserialize_with = "filled")]
+    account_id: String,
     account_type: Option<String>,
     email_address: Option<String>,
+    display_name: Option<String>,
     active: Option<bool>,
 }
 
@@ -191,8 +190,7 @@ impl Cursors {
 }
 
 impl OrgUser {
-    pub fn into_user(self) -> Option<super::OrgUser> {
-        let account = self.account_id.filter(|id| !id.is_empty())?;
+    pub fn into_user(self) -> super::OrgUser {
         let is = |field: &Option<String>, word: &str| field.as_deref() == Some(word);
         let off = matches!(self.account_status.as_deref(), Some("inactive" | "closed"))
             || matches!(self.status.as_deref(), Some("deactivated" | "for_deletion"));
@@ -200,8 +198,8 @@ impl OrgUser {
         let in_confluence = seen
             .iter()
             .filter(|product| product.key.as_deref().is_some_and(|key| key.starts_with("confluence")));
-        Some(super::OrgUser {
-            account: AccountId::new(&account),
+        super::OrgUser {
+            account: AccountId::new(&self.account_id),
             email: self.email.unwrap_or_default().into(),
             name: self.name.unwrap_or_default().into(),
             standing: if off { Standing::Deactivated } else { Standing::Active },
@@ -216,22 +214,22 @@ impl OrgUser {
                 // A status that is not told, or not known, takes nobody's access away.
                 has_access: !off && !is(&self.status, "suspended") && !is(&self.status, "not_invited"),
             },
-        })
+        }
     }
 }
 
 impl OrgGroup {
-    pub fn into_group(self) -> Option<super::OrgGroup> {
+    pub fn into_group(self) -> super::OrgGroup {
         let managed_by = self.managed_by.unwrap_or_default().to_ascii_lowercase();
-        Some(super::OrgGroup {
+        super::OrgGroup {
             group: super::Group {
-                id: GroupId::new(&self.id.filter(|id| !id.is_empty())?),
-                name: GroupName::new(&self.name?),
+                id: GroupId::new(&self.id),
+                name: GroupName::new(&self.name),
                 externally_managed: self.external_synced == Some(true) || managed_by == "external",
                 team: matches!(managed_by.as_str(), "team-members" | "team_members" | "open"),
             },
             users: self.counts.and_then(|counts| counts.users),
-        })
+        }
     }
 }
 
@@ -239,7 +237,7 @@ impl ScimUser {
     pub fn into_user(self) -> super::ScimUser {
         let account = self.atlassian.and_then(|linked| linked.atlassian_account_id);
         super::ScimUser {
-            user_name: self.user_name.unwrap_or_default().into(),
+            user_name: self.user_name.into(),
             external_id: self.external_id.unwrap_or_default().into(),
             account: account.filter(|id| !id.is_empty()).map(|id| AccountId::new(&id)),
             standing: if self.active == Some(false) {
@@ -252,14 +250,25 @@ impl ScimUser {
 }
 
 impl JiraUser {
-    pub fn into_user(self) -> Option<super::JiraUser> {
-        Some(super::JiraUser {
-            account: AccountId::new(&self.account_id.filter(|id| !id.is_empty())?),
+    pub fn into_user(self) -> super::JiraUser {
+        super::JiraUser {
+            account: AccountId::new(&self.account_id),
             email: self.email_address.unwrap_or_default().into(),
+            name: self.display_name.map(Into::into),
             is_app: self.account_type.as_deref() == Some("app"),
             is_active: self.active != Some(false),
-        })
+        }
     }
+}
+
+/// What a row must have. One without it is somebody of whom nothing can be said, and who is missing from the answer:
+/// the whole answer cannot be read then.
+fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Err(D::Error::invalid_length(0, &"a text that is not empty"));
+    }
+    Ok(text)
 }
 
 /// A point in time as Cloud writes it, in epoch milliseconds.
@@ -350,5 +359,31 @@ mod tests {
         }
         assert_eq!(error_message("x".repeat(5000).as_bytes()).chars().count(), 300);
         assert_eq!(error_message(&[0xff, 0xfe]), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn a_row_that_does_not_say_whose_it_is_spoils_its_answer() {
+        fn reads<T: serde::de::DeserializeOwned>(rows: &str) -> bool {
+            serde_json::from_str::<T>(rows).is_ok()
+        }
+        assert!(reads::<OrgPage<OrgUser>>(r#"{"data":[{"accountId":"a"}]}"#));
+        assert!(reads::<OrgPage<OrgGroup>>(
+            r#"{"data":[{"id":"a","name":"b"}],"links":{}}"#
+        ));
+        assert!(reads::<ScimPage>(
+            r#"{"totalResults":1,"Resources":[{"userName":"a"}]}"#
+        ));
+        assert!(reads::<Vec<JiraUser>>(r#"[{"accountId":"a"}]"#));
+        for row in ["{}", r#"{"accountId":null}"#, r#"{"accountId":""}"#] {
+            assert!(!reads::<OrgPage<OrgUser>>(&format!(r#"{{"data":[{row}]}}"#)), "{row}");
+            assert!(!reads::<Vec<JiraUser>>(&format!("[{row}]")), "{row}");
+        }
+        for row in ["{}", r#"{"id":"a"}"#, r#"{"id":"","name":"b"}"#] {
+            assert!(!reads::<OrgPage<OrgGroup>>(&format!(r#"{{"data":[{row}]}}"#)), "{row}");
+        }
+        for row in ["{}", r#"{"userName":""}"#] {
+            let page = format!(r#"{{"totalResults":1,"Resources":[{row}]}}"#);
+            assert!(!reads::<ScimPage>(&page), "{row}");
+        }
     }
 }

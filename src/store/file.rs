@@ -36,6 +36,7 @@ const LEARN: &str = "
     WHERE excluded.learned_at >= learned_at
 ";
 const FORGET: &str = "DELETE FROM identity WHERE name = ?1 AND source = ?2";
+const FORGET_OLDER: &str = "DELETE FROM identity WHERE source = ?1 AND learned_at <= ?2";
 const BY_NAME: &str = "
     SELECT name, source, account, standing, learned_at FROM identity WHERE name = ?1 ORDER BY source, account
 ";
@@ -239,6 +240,14 @@ pub(super) fn forget(connection: &Connection, name: &NameKey, source: Source) ->
     connection
         .prepare_cached(FORGET)?
         .execute(params![name.as_str(), source.as_str()])?;
+    Ok(())
+}
+
+/// Whatever this source said up to then.
+pub(super) fn forget_older(connection: &Connection, source: Source, until: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(FORGET_OLDER)?
+        .execute(params![source.as_str(), until])?;
     Ok(())
 }
 

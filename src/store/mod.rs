@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rusqlite::Connection;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 pub use lock::StateLock;
@@ -37,6 +38,9 @@ pub const FILE: &str = "identities.sqlite3";
 
 /// Rows waiting to be written from which on more are dropped: a few megabytes, half a second of writing.
 const MAX_QUEUED: usize = 20_000;
+
+/// Keys a question: whoever asks for few does not wait for all of somebody's many.
+const MAX_ASKED: usize = 2000;
 
 /// Messages waiting for the thread.
 const MAX_MESSAGES: usize = 4096;
@@ -174,47 +178,60 @@ impl Store {
     /// there is no room, the batch is dropped and counted.
     pub fn learn(&self, batch: Vec<Learned>) {
         let rows = batch.len();
-        if rows > 0 && !self.queue(rows, Message::Learn(batch)) {
+        if rows > 0 && self.queue(rows, Message::Learn(batch)).is_err() {
             self.metrics.store_dropped.inc_by(rows as u64);
         }
     }
 
     /// From now on `source` claims for `name` exactly `with`, which may be nothing; claims of other names or sources in
-    /// it are left out. Returns at once. Where there is no room, what the source claimed before is not told any more
-    /// until a later replacement found room.
+    /// it are left out. Returns at once. Where there is no room, what the source claimed before is not told any more,
+    /// and is forgotten as soon as there is.
     pub fn replace(&self, name: NameKey, source: Source, with: Vec<Learned>) {
-        let rows = with.len().max(1);
+        self.replace_all(vec![(name, source, with)]);
+    }
+
+    /// The same of many names at once: one message, so that a large answer finds room whole, or not at all.
+    pub fn replace_all(&self, replacements: Vec<(NameKey, Source, Vec<Learned>)>) {
+        let rows = replacements.iter().map(|(_, _, with)| with.len().max(1)).sum();
+        if rows == 0 {
+            return;
+        }
         let number = self.replacements.fetch_add(1, Ordering::Relaxed);
-        let message = Message::Replace {
-            name: name.clone(),
-            source,
-            with,
-            number,
-        };
-        if !self.queue(rows, message) {
+        if let Err(message) = self.queue(rows, Message::Replace(replacements, number)) {
             self.metrics.store_dropped.inc_by(rows as u64);
-            self.doubts.add(name, source, number);
+            if let Message::Replace(lost, _) = message {
+                self.doubts
+                    .add(lost.into_iter().map(|(name, source, _)| (name, source)), number);
+            }
         }
     }
 
-    /// Whether `message` with `rows` rows found room in the queue.
-    fn queue(&self, rows: usize, message: Message) -> bool {
+    /// Hands `message` with `rows` rows to the thread, or back where there is no room.
+    fn queue(&self, rows: usize, message: Message) -> Result<(), Message> {
         // A batch of any size is taken while there is room at all: one that never fitted would never be learned.
         let room = self.queued.fetch_add(rows, Ordering::Relaxed) < MAX_QUEUED;
-        let taken = room && self.sender.try_send(message).is_ok();
-        if !taken {
+        let taken = if room {
+            self.sender.try_send(message).map_err(TrySendError::into_inner)
+        } else {
+            Err(message)
+        };
+        if taken.is_err() {
             self.queued.fetch_sub(rows, Ordering::Relaxed);
         }
         taken
     }
 
-    /// For each of `names`, in their order, what all sources claim.
+    /// For each of `names`, in their order, what all sources claim. Others' questions and answers come in between those
+    /// of a large one.
     ///
     /// # Errors
     /// The file cannot be read.
     pub async fn look_up(&self, names: &[NameKey]) -> Result<Vec<Vec<Learned>>, Error> {
-        let names = names.to_vec();
-        self.ask(|reply| Message::LookUp(names, reply)).await
+        let mut found = Vec::with_capacity(names.len());
+        for names in names.chunks(MAX_ASKED) {
+            found.extend(self.ask(|reply| Message::LookUp(names.to_vec(), reply)).await?);
+        }
+        Ok(found)
     }
 
     /// For each of `accounts`, in their order, every name that any source claims to mean it.
@@ -222,8 +239,11 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub async fn by_accounts(&self, accounts: &[AccountId]) -> Result<Vec<Vec<Learned>>, Error> {
-        let accounts = accounts.to_vec();
-        self.ask(|reply| Message::ByAccounts(accounts, reply)).await
+        let mut found = Vec::with_capacity(accounts.len());
+        for accounts in accounts.chunks(MAX_ASKED) {
+            found.extend(self.ask(|reply| Message::ByAccounts(accounts.to_vec(), reply)).await?);
+        }
+        Ok(found)
     }
 
     /// Waits until everything queued is in the file.

@@ -180,6 +180,64 @@ async fn what_finds_no_room_is_dropped_and_counted_and_old_claims_are_not_told_i
 }
 
 #[tokio::test]
+async fn doubt_ends_however_much_was_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, metrics) = open(&directory);
+    let names = doubt::MAX + 10;
+    let old = |n: usize| row(&format!("user{n}"), Source::Scim, "a1", 1);
+    // A large answer finds room whole.
+    let answer = (0..names).map(|n| (old(n).name, Source::Scim, vec![old(n)]));
+    store.replace_all(answer.collect());
+    store.learn(vec![row("user1", Source::Jira, "a1", 1)]);
+    store.flush().await.unwrap();
+    assert_eq!(metrics.store_dropped.get(), 0);
+    assert_eq!(
+        store.by_accounts(&[AccountId::new("a1")]).await.unwrap()[0].len(),
+        names + 1
+    );
+
+    let other = Connection::open(directory.path().join(FILE)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..3 {
+        store.learn(vec![row("other", Source::Jira, "a2", 1); MAX_QUEUED]);
+    }
+    let lost = (0..names).map(|n| (old(n).name, Source::Scim, vec![]));
+    store.replace_all(lost.collect());
+    other.execute_batch("COMMIT").unwrap();
+    store.flush().await.unwrap();
+    // What is in doubt is not told, and soon not there any more.
+    let jira = row("user1", Source::Jira, "a1", 1);
+    assert_eq!(store.by_accounts(&[AccountId::new("a1")]).await.unwrap()[0], [jira]);
+    let reader = ReadOnly::open(directory.path()).unwrap();
+    let began = std::time::Instant::now();
+    while !store.doubts.some(1).is_empty() {
+        assert!(began.elapsed().as_secs() < 60, "it does not end");
+        store.flush().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(reader.count().unwrap(), 2);
+    // From then on everything is believed again, however old.
+    store.learn(vec![old(3), old(names - 1)]);
+    assert_eq!(one(&store, "user3").await, [old(3)]);
+    assert_eq!(one(&store, &format!("user{}", names - 1)).await, [old(names - 1)]);
+}
+
+#[tokio::test]
+async fn a_large_question_lets_others_come_between() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = open(&directory);
+    store.learn(
+        (0..5000)
+            .map(|n| row(&format!("user{n}"), Source::Jira, &format!("a{n}"), 1))
+            .collect(),
+    );
+    let names: Vec<NameKey> = (0..3 * MAX_ASKED).map(|n| NameKey::of(&format!("user{n}"))).collect();
+    let found = store.look_up(&names).await.unwrap();
+    let known = |(n, rows): (usize, &Vec<Learned>)| rows.len() == usize::from(n < 5000);
+    assert!(found.len() == names.len() && found.iter().enumerate().all(known));
+}
+
+#[tokio::test]
 async fn a_full_disk_loses_answers_and_ends_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let connection = file::open(&directory.path().join(FILE)).unwrap();

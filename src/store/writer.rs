@@ -14,16 +14,15 @@ use crate::model::{AccountId, NameKey, Source};
 /// Rows after which a transaction is ended even if more wait: what is read meanwhile sees them in time.
 const MAX_ROWS: usize = 10_000;
 
+/// Names that are forgotten at once for being in doubt: others wait meanwhile.
+const MAX_FORGOTTEN: usize = 5000;
+
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 pub(super) enum Message {
     Learn(Vec<Learned>),
-    Replace {
-        name: NameKey,
-        source: Source,
-        with: Vec<Learned>,
-        number: u64,
-    },
+    /// What each source claims of each name now, and the number of the replacement.
+    Replace(Vec<(NameKey, Source, Vec<Learned>)>, u64),
     LookUp(Vec<NameKey>, Reply<Vec<Vec<Learned>>>),
     ByAccounts(Vec<AccountId>, Reply<Vec<Vec<Learned>>>),
     Flush(Reply<()>),
@@ -36,7 +35,7 @@ pub(super) struct Writer {
     metrics: Metrics,
     /// What the open transaction holds.
     rows: usize,
-    replaced: Vec<(NameKey, Source, u64)>,
+    replaced: Vec<((NameKey, Source), u64)>,
     /// Why rows were lost since the last flush.
     lost: Option<String>,
     healthy: bool,
@@ -68,10 +67,37 @@ impl Writer {
                 };
             }
             self.commit();
+            self.forget_doubtful(&receiver);
         }
         // The last connection to close puts the log into the file.
         if let Err((_, error)) = self.connection.close() {
             tracing::warn!(%error, "the store was not closed");
+        }
+    }
+
+    /// Forgets what is in doubt, so that it is in the file no more and the doubt ends. Only while nothing waits: what was
+    /// handed over before the doubt arose, and is older, is in the file then, and not written after this.
+    fn forget_doubtful(&mut self, receiver: &mpsc::Receiver<Message>) {
+        while self.healthy {
+            let doubtful = self.doubts.some(MAX_FORGOTTEN);
+            if doubtful.is_empty() || !receiver.is_empty() {
+                return;
+            }
+            let lost = self.lost.take();
+            self.write(0, |connection| {
+                doubtful
+                    .names
+                    .iter()
+                    .try_for_each(|((name, source), _)| file::forget(connection, name, *source))?;
+                let older = |(source, until): &(Source, i64)| file::forget_older(connection, *source, *until);
+                doubtful.older.iter().try_for_each(older)
+            });
+            self.commit();
+            if self.healthy {
+                self.doubts.forgotten(&doubtful);
+            }
+            // Only what somebody wanted to keep is lost.
+            self.lost = lost;
         }
     }
 
@@ -84,21 +110,20 @@ impl Writer {
                     batch.iter().try_for_each(|row| file::learn(connection, row))
                 });
             }
-            Message::Replace {
-                name,
-                source,
-                with,
-                number,
-            } => {
-                let rows = with.len().max(1);
+            Message::Replace(replacements, number) => {
+                let rows = replacements.iter().map(|(_, _, with)| with.len().max(1)).sum();
                 self.queued.fetch_sub(rows, Ordering::Relaxed);
                 // First, so that the doubt is there if the writing fails.
-                self.replaced.push((name.clone(), source, number));
+                let of = replacements.iter().map(|(name, source, _)| (name.clone(), *source));
+                self.replaced.extend(of.map(|of| (of, number)));
                 self.write(rows, |connection| {
-                    file::forget(connection, &name, source)?;
-                    with.iter()
-                        .filter(|row| row.name == name && row.source == source)
-                        .try_for_each(|row| file::learn(connection, row))
+                    for (name, source, with) in &replacements {
+                        file::forget(connection, name, *source)?;
+                        with.iter()
+                            .filter(|row| row.name == *name && row.source == *source)
+                            .try_for_each(|row| file::learn(connection, row))?;
+                    }
+                    Ok(())
                 });
             }
             Message::LookUp(names, reply) => {
@@ -161,9 +186,7 @@ impl Writer {
                 }
                 self.metrics.store_learned.inc_by(self.rows as u64);
                 self.rows = 0;
-                for (name, source, number) in self.replaced.drain(..) {
-                    self.doubts.settle(&name, source, number);
-                }
+                self.doubts.settle(self.replaced.drain(..));
             }
             Err(error) => self.lose(&error),
         }
@@ -180,8 +203,8 @@ impl Writer {
         self.metrics.store_dropped.inc_by(self.rows as u64);
         self.lost = Some(error.to_string());
         self.rows = 0;
-        for (name, source, number) in self.replaced.drain(..) {
-            self.doubts.add(name, source, number);
+        for (of, number) in self.replaced.drain(..) {
+            self.doubts.add([of], number);
         }
     }
 

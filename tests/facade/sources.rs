@@ -521,3 +521,56 @@ async fn whoever_is_switched_off_stays_out_at_every_try_until_the_source_says_ot
     switch("active").await;
     assert_eq!(lists(&world.users("addUsers/team", &[name]).await).0, [name]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_taken_for_an_address_that_they_call_themselves() {
+    let world = world_of(options(30, &[("team", 0)]), NO_MAP, JIRA, |settings| {
+        settings.identity.sources.retain(|link| *link != Link::Members);
+    })
+    .await;
+    let change = async |place: usize, change: Value| {
+        let mut change = change;
+        change["accountId"] = world.cloud.people[place].account_id.clone().into();
+        let call = world.cloud.bare(reqwest::Method::POST, "/_sim/users");
+        assert_eq!(crate::cloud::send(call.body(change.to_string())).await.status, 204);
+    };
+    change(4, json!({ "displayName": "boss@example.com", "emailHidden": true })).await;
+    change(
+        5,
+        json!({ "displayName": "I am Chief@Example.com", "emailHidden": true }),
+    )
+    .await;
+    change(
+        6,
+        json!({ "displayName": "Ann Other", "email": "chief@example.com", "emailHidden": true }),
+    )
+    .await;
+    let answer = world
+        .users("addUsers/team", &["boss@example.com", "chief@example.com"])
+        .await;
+    assert_eq!(lists(&answer).0, ["chief@example.com"]);
+    assert_eq!(reason(&world, &answer, "boss@example.com"), "ambiguous");
+    assert_eq!(world.truth("team").await, ["user000007"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_providers_key_is_found_by_the_spelling_it_has_whoever_asked_before() {
+    let world = world_of(options(30, &[("team", 0)]), NO_MAP, SCIM, |settings| {
+        settings.cloud.scim.match_by = vec![ScimMatch::ExternalId];
+        settings.cache.negative_ttl_s = 3600;
+    })
+    .await;
+    let key = world.cloud.people[6].key.clone();
+    let other = key.to_uppercase();
+    assert_ne!(key, other);
+    assert_eq!(lists(&world.users("addUsers/team", &[&other]).await).1, [other]);
+    assert_eq!(lists(&world.users("addUsers/team", &[&key]).await).0, [key]);
+    assert_eq!(world.truth("team").await, ["user000007"]);
+    // Too long for anybody, and so for a question.
+    world.forget_calls().await;
+    assert_eq!(
+        lists(&world.users("addUsers/team", &["x".repeat(256)]).await).1.len(),
+        1
+    );
+    assert_eq!(count(&world, "scim_users").await, 0);
+}

@@ -3,7 +3,8 @@
 //! Names that come within a short time share their calls, whoever asks for them; a full call leaves at once. A name
 //! that is being asked for is never asked for twice: whoever comes second waits for the same answer. What was answered
 //! moments ago is not asked again either, and that is how unknown names are remembered, briefly and apart from the
-//! known ones.
+//! known ones. A caller with many names has a few calls under way at a time, so that others' come in between; what
+//! nobody waits for any more is not asked.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,12 +12,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::claims::{Claim, Claims};
+use super::claims::{self, Claim, Claims, is_too_long};
 use crate::cloud::{Error, Operation};
 use crate::metrics::Metrics;
 use crate::model::{Context, NameKey, RequestId};
@@ -29,6 +30,9 @@ pub struct Wanted {
     /// How it was spelt by whoever asked first.
     pub text: Arc<str>,
 }
+
+/// Names joined under one lock: others wait for it.
+const JOINED_AT_ONCE: usize = 1000;
 
 /// What a call found out.
 #[derive(Debug, Default)]
@@ -53,8 +57,7 @@ pub struct Batcher {
 
 struct Inner {
     operation: Operation,
-    most: usize,
-    window: Duration,
+    limits: Limits,
     ask: Ask,
     state: Mutex<State>,
     answered: moka::sync::Cache<NameKey, Claims>,
@@ -63,9 +66,23 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    in_flight: HashMap<NameKey, Waiting>,
-    pending: Vec<(Wanted, oneshot::Sender<Answer>)>,
+    in_flight: HashMap<NameKey, InFlight>,
+    pending: Vec<Pending>,
     timer_runs: bool,
+}
+
+/// A name that is being asked for, or will be.
+struct InFlight {
+    answer: Waiting,
+    /// When the last of those who wait for it leaves.
+    until: Instant,
+}
+
+struct Pending {
+    wanted: Wanted,
+    /// Under which it is in flight, and will be remembered.
+    slot: NameKey,
+    sender: oneshot::Sender<Answer>,
 }
 
 /// How names are put together.
@@ -73,12 +90,18 @@ struct State {
 pub struct Limits {
     /// Names a call takes.
     pub most: usize,
+    /// Calls that one caller's names have under way at a time.
+    pub at_once: usize,
     /// How long names wait for others.
     pub window: Duration,
     /// How long an answer is not asked for again.
     pub memory: Duration,
+    /// The same where nobody was found: what was found is remembered elsewhere, too.
+    pub negative_memory: Duration,
     /// How many answers are remembered.
     pub capacity: u64,
+    /// Two spellings of a name are two questions, for the source may know one of them only.
+    pub by_spelling: bool,
 }
 
 impl fmt::Debug for Batcher {
@@ -91,18 +114,16 @@ impl fmt::Debug for Batcher {
 
 impl Batcher {
     pub fn new(operation: Operation, limits: Limits, metrics: Metrics, ask: Ask) -> Self {
-        let answered = moka::sync::Cache::builder()
-            .max_capacity(limits.capacity)
-            .time_to_live(limits.memory)
-            .build();
         Self {
             inner: Arc::new(Inner {
                 operation,
-                most: limits.most.max(1),
-                window: limits.window,
+                limits: Limits {
+                    most: limits.most.max(1),
+                    ..limits
+                },
                 ask,
                 state: Mutex::default(),
-                answered,
+                answered: claims::cache(limits.capacity, limits.negative_memory, Some(limits.memory)),
                 metrics,
             }),
         }
@@ -114,29 +135,43 @@ impl Batcher {
             Here(Claims),
             Later(Waiting),
         }
+        let Limits { most, by_spelling, .. } = self.inner.limits;
+        let deadline = context.read_deadline;
         let mut coming = Vec::with_capacity(names.len());
-        {
+        let mut full = Vec::new();
+        for names in names.chunks(JOINED_AT_ONCE) {
             let mut state = self.inner.state.lock();
             for wanted in names {
+                if is_too_long(&wanted.key) {
+                    coming.push(Coming::Here(Claims::default()));
+                    continue;
+                }
+                let slot = if by_spelling {
+                    NameKey::stored(&wanted.text)
+                } else {
+                    wanted.key.clone()
+                };
                 // Under the lock: an answer is remembered before its name stops being in flight.
-                let remembered = self.inner.answered.get(&wanted.key);
+                let remembered = self.inner.answered.get(&slot);
                 let result = if remembered.is_some() { "hit" } else { "miss" };
                 self.inner.metrics.looked_up(self.inner.operation.name(), result);
                 coming.push(match remembered {
                     Some(claims) => Coming::Here(claims),
-                    None => Coming::Later(state.join(wanted)),
+                    None => Coming::Later(state.join(wanted, slot, deadline)),
                 });
             }
-            while state.pending.len() >= self.inner.most {
-                let full = state.pending.drain(..self.inner.most).collect();
-                self.send(full, &context.request);
-            }
+            let whole_calls = state.pending.len() - state.pending.len() % most;
+            full.extend(state.pending.drain(..whole_calls));
+        }
+        // Nothing was waited for so far: a caller who hangs up leaves no name behind that nobody asks for.
+        self.send(full, &context.request);
+        {
+            let mut state = self.inner.state.lock();
             if !state.pending.is_empty() && !state.timer_runs {
                 state.timer_runs = true;
                 self.send_later(&context.request);
             }
         }
-        let deadline = context.read_deadline;
         let mut answers = Vec::with_capacity(names.len());
         for one in coming {
             answers.push(match one {
@@ -167,7 +202,7 @@ impl Batcher {
 
     fn send_later(&self, request: &RequestId) {
         let (batcher, request) = (self.clone(), request.clone());
-        let until = Instant::now() + self.inner.window;
+        let until = Instant::now() + self.inner.limits.window;
         tokio::spawn(async move {
             tokio::time::sleep_until(until.into()).await;
             let rest = {
@@ -175,52 +210,93 @@ impl Batcher {
                 state.timer_runs = false;
                 std::mem::take(&mut state.pending)
             };
-            if !rest.is_empty() {
-                batcher.send(rest, &request);
-            }
+            batcher.send(rest, &request);
         });
     }
 
-    /// Sends one call, on a task of its own: a caller who hangs up must not cut short what others wait for.
-    fn send(&self, names: Vec<(Wanted, oneshot::Sender<Answer>)>, request: &RequestId) {
-        let batcher = self.clone();
-        let wanted: Vec<Wanted> = names.iter().map(|(wanted, _)| wanted.clone()).collect();
-        let asked = (self.inner.ask)(wanted, request.clone());
+    /// Sends calls, a few at a time, on a task of their own: a caller who hangs up must not cut short what others wait
+    /// for.
+    fn send(&self, names: Vec<Pending>, request: &RequestId) {
+        if names.is_empty() {
+            return;
+        }
+        let (batcher, request) = (self.clone(), request.clone());
+        let Limits { most, at_once, .. } = self.inner.limits;
         tokio::spawn(async move {
-            // A panic must not leave its names in flight for ever.
-            let mut found = AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|_| Found {
-                failed: Some(batcher.unavailable("the look-up failed")),
-                ..Found::default()
+            let mut names = names.into_iter();
+            let calls = std::iter::from_fn(|| {
+                let call: Vec<Pending> = names.by_ref().take(most).collect();
+                (!call.is_empty()).then_some(call)
             });
-            let mut state = batcher.inner.state.lock();
-            for (wanted, sender) in names {
-                let answer = match (found.claims.remove(&wanted.key), &found.failed) {
-                    (Some(claims), _) => Ok(Claims::from(claims)),
-                    (None, Some(error)) => Err(error.clone()),
-                    (None, None) => Ok(Claims::default()),
-                };
-                if let Ok(claims) = &answer {
-                    batcher.inner.answered.insert(wanted.key.clone(), Arc::clone(claims));
-                }
-                state.in_flight.remove(&wanted.key);
-                // Nobody may be waiting any more; the answer is remembered all the same.
-                let _ = sender.send(answer);
-            }
+            futures_util::stream::iter(calls)
+                .for_each_concurrent(at_once, |call| batcher.call(call, &request))
+                .await;
         });
+    }
+
+    async fn call(&self, names: Vec<Pending>, request: &RequestId) {
+        let names = self.still_wanted(names);
+        if names.is_empty() {
+            return;
+        }
+        let wanted: Vec<Wanted> = names.iter().map(|name| name.wanted.clone()).collect();
+        let asked = async { (self.inner.ask)(wanted, request.clone()).await };
+        // A panic must not leave its names in flight for ever.
+        let mut found = AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|_| Found {
+            failed: Some(self.unavailable("the look-up failed")),
+            ..Found::default()
+        });
+        let mut state = self.inner.state.lock();
+        for Pending { wanted, slot, sender } in names {
+            let answer = match (found.claims.remove(&wanted.key), &found.failed) {
+                (Some(claims), _) => Ok(Claims::from(claims)),
+                (None, Some(error)) => Err(error.clone()),
+                (None, None) => Ok(Claims::default()),
+            };
+            if let Ok(claims) = &answer {
+                self.inner.answered.insert(slot.clone(), Arc::clone(claims));
+            }
+            state.in_flight.remove(&slot);
+            // Nobody may be waiting any more; the answer is remembered all the same.
+            let _ = sender.send(answer);
+        }
+    }
+
+    /// Those that somebody waits for still. Whoever comes for one of the others from now on asks anew.
+    fn still_wanted(&self, names: Vec<Pending>) -> Vec<Pending> {
+        let now = Instant::now();
+        let mut state = self.inner.state.lock();
+        let wanted = |name: &Pending| {
+            let is_late = state.in_flight.get(&name.slot).is_none_or(|known| known.until <= now);
+            if is_late {
+                state.in_flight.remove(&name.slot);
+            }
+            !is_late
+        };
+        names.into_iter().filter(wanted).collect()
     }
 }
 
 impl State {
-    /// The answer that is under way for this name, or will be.
-    fn join(&mut self, wanted: &Wanted) -> Waiting {
-        if let Some(waiting) = self.in_flight.get(&wanted.key) {
-            return waiting.clone();
+    /// The answer that is under way for this name, or will be; somebody waits for it `until` then.
+    fn join(&mut self, wanted: &Wanted, slot: NameKey, until: Instant) -> Waiting {
+        if let Some(known) = self.in_flight.get_mut(&slot) {
+            known.until = known.until.max(until);
+            return known.answer.clone();
         }
         let (sender, receiver) = oneshot::channel();
-        let waiting = receiver.shared();
-        self.in_flight.insert(wanted.key.clone(), waiting.clone());
-        self.pending.push((wanted.clone(), sender));
-        waiting
+        let answer = receiver.shared();
+        let known = InFlight {
+            answer: answer.clone(),
+            until,
+        };
+        self.in_flight.insert(slot.clone(), known);
+        self.pending.push(Pending {
+            wanted: wanted.clone(),
+            slot,
+            sender,
+        });
+        answer
     }
 }
 
@@ -229,13 +305,19 @@ mod tests {
     use super::*;
     use crate::model::{AccountId, Caller, Source, Standing};
 
-    fn batcher(most: usize, log: &Arc<Mutex<Vec<Vec<String>>>>) -> Batcher {
-        let limits = Limits {
+    fn limits(most: usize) -> Limits {
+        Limits {
             most,
+            at_once: 4,
             window: Duration::from_millis(30),
             memory: Duration::from_secs(60),
-            capacity: 10_000,
-        };
+            negative_memory: Duration::from_secs(60),
+            capacity: 100_000,
+            by_spelling: false,
+        }
+    }
+
+    fn batcher(limits: Limits, log: &Arc<Mutex<Vec<Vec<String>>>>) -> Batcher {
         let log = Arc::clone(log);
         let ask = move |names: Vec<Wanted>, _| {
             log.lock()
@@ -261,6 +343,7 @@ mod tests {
                         source: Source::Admin,
                         standing: Standing::Active,
                         learned_at: 0,
+                        is_proven: true,
                     };
                     found.claims.insert(wanted.key, vec![claim]);
                 }
@@ -280,14 +363,18 @@ mod tests {
     }
 
     fn context() -> Context {
+        patient(5000)
+    }
+
+    fn patient(millis: u64) -> Context {
         let caller = Caller { name: "test".into() };
-        Context::new(RequestId::random(), caller, Duration::from_secs(5))
+        Context::new(RequestId::random(), caller, Duration::from_millis(millis))
     }
 
     #[tokio::test]
     async fn concurrent_callers_share_full_calls_and_no_name_is_asked_twice() {
         let log = Arc::default();
-        let batcher = batcher(100, &log);
+        let batcher = batcher(limits(100), &log);
         let calls = (0..20).map(|caller| {
             let batcher = batcher.clone();
             async move {
@@ -318,16 +405,75 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_told_to_its_names_alone_and_leaves_nothing_behind() {
         let log = Arc::default();
-        let batcher = batcher(2, &log);
+        let batcher = batcher(limits(2), &log);
         let names = wanted(["good", "down", "panic", "other"].map(str::to_owned));
-        for _ in 0..2 {
+        // The last one shares a call with one that fails, and then has a call of its own.
+        for last in [false, true] {
             let answers = batcher.look_up(&names, &context()).await;
             let good: Vec<bool> = answers.iter().map(Result::is_ok).collect();
-            assert_eq!(good, [true, false, false, false]);
+            assert_eq!(good, [true, false, false, last]);
         }
         // What failed was asked for again, what was answered was not.
         let asked = log.lock().iter().flatten().filter(|name| *name == "good").count();
         assert_eq!(asked, 1);
-        assert!(log.lock().len() >= 3);
+        assert_eq!(log.lock().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_hundred_thousand_names_asked_one_by_one_hold_nobody_up() {
+        let log = Arc::default();
+        let batcher = batcher(limits(1), &log);
+        let many = wanted((0..100_000).map(|n| format!("n{n}")));
+        let began = Instant::now();
+        let (answers, small) = futures_util::future::join(batcher.look_up(&many, &patient(2000)), async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let asked = Instant::now();
+            let answer = batcher.look_up(&wanted(["one".to_owned()]), &context()).await;
+            assert!(answer[0].is_ok());
+            asked.elapsed()
+        })
+        .await;
+        assert!(small < Duration::from_millis(500), "{small:?}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        let in_time = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert!((4..2000).contains(&in_time), "{in_time}");
+        // Nobody waits for the others any more, and whoever comes again goes on where it ended.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let asked = log.lock().len();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(log.lock().len(), asked);
+        assert!(batcher.inner.state.lock().in_flight.is_empty());
+        let first = batcher.look_up(&many[..in_time + 4], &context()).await;
+        assert!(first.iter().all(Result::is_ok));
+        assert!(log.lock().len() <= asked + 4);
+    }
+
+    #[tokio::test]
+    async fn spellings_are_questions_of_their_own_where_the_source_tells_them_apart() {
+        for (by_spelling, calls) in [(false, 1), (true, 2)] {
+            let log = Arc::default();
+            let batcher = batcher(
+                Limits {
+                    by_spelling,
+                    ..limits(1)
+                },
+                &log,
+            );
+            for name in ["abc", "ABC", "abc"] {
+                batcher.look_up(&wanted([name.to_owned()]), &context()).await;
+            }
+            assert_eq!(log.lock().len(), calls);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_too_long_is_nobodys_and_not_asked_for() {
+        let log = Arc::default();
+        let batcher = batcher(limits(1), &log);
+        let answers = batcher
+            .look_up(&wanted(["ä".repeat(256), "ä".repeat(255)]), &context())
+            .await;
+        assert!(answers[0].as_ref().unwrap().is_empty());
+        assert_eq!((answers[1].as_ref().unwrap().len(), log.lock().len()), (1, 1));
     }
 }

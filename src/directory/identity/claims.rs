@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -20,6 +20,9 @@ pub struct Claim {
     pub standing: Standing,
     /// When it was said, in epoch milliseconds.
     pub learned_at: i64,
+    /// Whether it says so of this account for certain. What does not is a candidate: reason enough not to call the name
+    /// unknown, and never enough to take the account for the one that is meant.
+    pub is_proven: bool,
 }
 
 /// All that is claimed of one name.
@@ -54,7 +57,7 @@ impl Ages {
 pub enum Verdict {
     /// Exactly one account.
     One(AccountId, Standing),
-    /// Several accounts: refused, whoever names them.
+    /// Several accounts, or only candidates: refused, whoever names them.
     Ambiguous,
     /// Nobody claims the name.
     Open,
@@ -63,7 +66,12 @@ pub enum Verdict {
 /// Compares all that is claimed of a name: one account, or none that could be told.
 pub fn judge<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Verdict {
     let mut found: Option<(&AccountId, Standing)> = None;
+    let mut candidates = false;
     for claim in claims {
+        if !claim.is_proven {
+            candidates = true;
+            continue;
+        }
         found = match found {
             None => Some((&claim.account, claim.standing)),
             // Whoever knows that nobody is behind the account knows more than the others.
@@ -71,9 +79,60 @@ pub fn judge<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Verdict {
             Some(_) => return Verdict::Ambiguous,
         };
     }
-    found.map_or(Verdict::Open, |(account, standing)| {
-        Verdict::One(account.clone(), standing)
-    })
+    match found {
+        Some((account, standing)) => Verdict::One(account.clone(), standing),
+        None if candidates => Verdict::Ambiguous,
+        None => Verdict::Open,
+    }
+}
+
+/// Data Center's own limit: longer names mean nobody, and are neither asked for nor remembered.
+pub fn is_too_long(name: &NameKey) -> bool {
+    const LONGEST: usize = 255;
+    name.as_str().len() > LONGEST && name.as_str().chars().count() > LONGEST
+}
+
+/// What a name with a few claims takes, in bytes: caches that are to hold so many names may weigh so much a name.
+const USUAL_WEIGHT: u64 = 384;
+
+/// A cache of what is claimed of names, as large as `names` of the usual size; that nothing is claimed for certain is
+/// kept for `nothing`, all else for `anything`.
+pub fn cache(names: u64, nothing: Duration, anything: Option<Duration>) -> moka::sync::Cache<NameKey, Claims> {
+    moka::sync::Cache::builder()
+        .max_capacity(names.saturating_mul(USUAL_WEIGHT))
+        .weigher(|name: &NameKey, claims: &Claims| {
+            let accounts: usize = claims.iter().map(|claim| claim.account.as_str().len()).sum();
+            // What the cache itself takes for an entry is more than the key.
+            let bytes = 160 + name.as_str().len() + std::mem::size_of_val(&**claims) + accounts;
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        })
+        .expire_after(Lives { nothing, anything })
+        .build()
+}
+
+struct Lives {
+    nothing: Duration,
+    anything: Option<Duration>,
+}
+
+impl moka::Expiry<NameKey, Claims> for Lives {
+    fn expire_after_create(&self, _: &NameKey, claims: &Claims, _: Instant) -> Option<Duration> {
+        if claims.iter().any(|claim| claim.is_proven) {
+            self.anything
+        } else {
+            Some(self.nothing)
+        }
+    }
+
+    fn expire_after_update(
+        &self,
+        name: &NameKey,
+        claims: &Claims,
+        now: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(name, claims, now)
+    }
 }
 
 /// What was learned of names: in memory while it is used, and in the store, where there is one, for good.
@@ -81,19 +140,17 @@ pub fn judge<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Verdict {
 pub struct Heard {
     cache: moka::sync::Cache<NameKey, Claims>,
     store: Option<Store>,
-    /// Held while a name's claims are changed, never while waiting.
-    writing: Mutex<()>,
-    /// Counts changes: what was read from the store before one is not kept after it.
-    changes: AtomicU64,
+    /// Held while claims are changed and while their change is told to the store, never while waiting.
+    writing: Mutex<u64>,
 }
 
 impl Heard {
-    pub fn new(store: Option<Store>, capacity: u64) -> Self {
+    /// At most so many names of the usual size in memory, and of those that mean nothing, each for `nothing` only.
+    pub fn new(store: Option<Store>, names: u64, nothing: Duration) -> Self {
         Self {
-            cache: moka::sync::Cache::new(capacity),
+            cache: cache(names, nothing, None),
             store,
-            writing: Mutex::new(()),
-            changes: AtomicU64::new(0),
+            writing: Mutex::new(0),
         }
     }
 
@@ -105,19 +162,22 @@ impl Heard {
             let mut seen = HashSet::new();
             let missing: Vec<NameKey> = misses()
                 .map(|(key, _)| key)
-                .filter(|key| seen.insert(*key))
+                .filter(|key| !is_too_long(key) && seen.insert(*key))
                 .cloned()
                 .collect();
             if !missing.is_empty() {
-                let before = self.changes.load(Ordering::Acquire);
+                // Whoever has counted a change has told it to the store, too, before they let go of the lock; and the
+                // store answers in the order in which it is told and asked. So what is read now has all changes up to
+                // `before`, and if there is none after it, it may be kept.
+                let before = *self.writing.lock();
                 let rows = store.look_up(&missing).await?;
                 let read: HashMap<NameKey, Claims> = missing
                     .into_iter()
                     .zip(rows.into_iter().map(|rows| rows.into_iter().map(Claim::from).collect()))
                     .collect();
                 {
-                    let _writing = self.writing.lock();
-                    if self.changes.load(Ordering::Acquire) == before {
+                    let changes = self.writing.lock();
+                    if *changes == before {
                         for (key, claims) in &read {
                             self.cache.insert(key.clone(), Arc::clone(claims));
                         }
@@ -143,20 +203,34 @@ impl Heard {
 
     /// What `source` claims of a name is now exactly this.
     pub fn replace(&self, key: &NameKey, source: Source, claims: &[Claim]) {
-        let _writing = self.writing.lock();
-        self.changes.fetch_add(1, Ordering::AcqRel);
-        match self.cache.get(key) {
-            Some(known) => {
-                let others = known.iter().filter(|claim| claim.source != source);
-                self.cache.insert(key.clone(), others.chain(claims).cloned().collect());
+        self.replace_all(source, vec![(key.clone(), claims.to_vec())]);
+    }
+
+    /// What `source` claims of these names is now exactly this. One message to the store, whatever their number: it
+    /// has room for so many only.
+    pub fn replace_all(&self, source: Source, names: Vec<(NameKey, Vec<Claim>)>) {
+        let mut changed = Vec::new();
+        let mut changes = self.writing.lock();
+        *changes += 1;
+        for (key, claims) in names {
+            match self.cache.get(&key) {
+                // Nothing was known, and nothing is: most names that are asked for in vain.
+                Some(known) if claims.is_empty() && known.iter().all(|claim| claim.source != source) => continue,
+                None if claims.is_empty() && self.store.is_none() => continue,
+                Some(known) => {
+                    let others = known.iter().filter(|claim| claim.source != source);
+                    let all = others.chain(&claims).cloned().collect();
+                    self.cache.insert(key.clone(), all);
+                }
+                None if self.store.is_none() => self.cache.insert(key.clone(), claims.as_slice().into()),
+                // The store knows what the others claim.
+                None => {}
             }
-            None if self.store.is_none() => self.cache.insert(key.clone(), claims.into()),
-            // The store knows what the others claim.
-            None => {}
+            let learned = claims.iter().map(|claim| learned(&key, claim)).collect();
+            changed.push((key, source, learned));
         }
         if let Some(store) = &self.store {
-            let learned = claims.iter().map(|claim| learned(key, claim)).collect();
-            store.replace(key.clone(), source, learned);
+            store.replace_all(changed);
         }
     }
 
@@ -165,8 +239,8 @@ impl Heard {
         if new.is_empty() {
             return;
         }
-        let _writing = self.writing.lock();
-        self.changes.fetch_add(1, Ordering::AcqRel);
+        let mut changes = self.writing.lock();
+        *changes += 1;
         for (key, claim) in &new {
             let known = self.cache.get(key);
             if known.is_none() && self.store.is_some() {
@@ -200,6 +274,7 @@ impl From<Learned> for Claim {
             source: learned.source,
             standing: learned.standing,
             learned_at: learned.learned_at,
+            is_proven: true,
         }
     }
 }
@@ -219,6 +294,7 @@ mod tests {
             source,
             standing,
             learned_at: 0,
+            is_proven: true,
         }
     }
 
@@ -233,6 +309,15 @@ mod tests {
             Verdict::One(AccountId::new("a"), Standing::Deactivated)
         );
         assert_eq!(judge([&map, &same, &other]), Verdict::Ambiguous);
+        let candidate = Claim {
+            is_proven: false,
+            ..other
+        };
+        assert_eq!(judge([&candidate]), Verdict::Ambiguous);
+        assert_eq!(
+            judge([&candidate, &map]),
+            Verdict::One(AccountId::new("a"), Standing::Active)
+        );
     }
 
     #[test]
@@ -251,7 +336,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_one_source_says_anew_leaves_the_others_alone() {
-        let heard = Heard::new(None, 100);
+        let heard = Heard::new(None, 100, Duration::from_secs(60));
         let key = NameKey::of("a@example.com");
         heard.add(vec![(key.clone(), claim("a", Source::Members, Standing::Active))]);
         heard.add(vec![(key.clone(), claim("b", Source::Members, Standing::Active))]);
@@ -260,5 +345,54 @@ mod tests {
         heard.replace(&key, Source::Members, &[claim("b", Source::Members, Standing::Active)]);
         let claims = heard.get(&[key]).await.unwrap().remove(0);
         assert_eq!(judge(&*claims), Verdict::One(AccountId::new("b"), Standing::Active));
+    }
+
+    #[tokio::test]
+    async fn names_that_mean_nothing_take_little_room_for_a_short_time() {
+        let heard = Heard::new(None, 10, Duration::from_millis(200));
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), crate::metrics::Metrics::new()).unwrap();
+        let stored = Heard::new(Some(store), 10, Duration::from_millis(200));
+        let long: Vec<NameKey> = (0..100)
+            .map(|n| NameKey::of(&format!("{n}{}", "x".repeat(300))))
+            .collect();
+        let short: Vec<NameKey> = (0..100)
+            .map(|n| NameKey::of(&format!("{n}{}", "x".repeat(200))))
+            .collect();
+        for heard in [heard, stored] {
+            heard.get(&long).await.unwrap();
+            heard.replace_all(
+                Source::Jira,
+                short.iter().map(|key| (key.clone(), Vec::new())).collect(),
+            );
+            heard.get(&short).await.unwrap();
+            heard.cache.run_pending_tasks();
+            assert!(heard.cache.entry_count() < 12 && heard.cache.weighted_size() <= 10 * USUAL_WEIGHT);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert!(short.iter().all(|key| !heard.cache.contains_key(key)));
+        }
+    }
+
+    #[tokio::test]
+    async fn ten_thousand_names_that_nobody_has_are_no_work_for_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let metrics = crate::metrics::Metrics::new();
+        let store = Store::open(directory.path(), metrics.clone()).unwrap();
+        let heard = Heard::new(Some(store.clone()), 200_000, Duration::from_secs(60));
+        let names: Vec<NameKey> = (0..30_000).map(|n| NameKey::of(&format!("nobody{n}"))).collect();
+        let nothing = |names: &[NameKey]| names.iter().map(|key| (key.clone(), Vec::new())).collect();
+        // Not known to be nothing yet: one message all the same.
+        heard.replace_all(Source::Scim, nothing(&names));
+        heard.get(&names).await.unwrap();
+        store.flush().await.unwrap();
+        let written = metrics.store_learned.get();
+        heard.replace_all(Source::Scim, nothing(&names));
+        store.flush().await.unwrap();
+        assert_eq!((metrics.store_learned.get(), metrics.store_dropped.get()), (written, 0));
+        let known = |key: &NameKey| (key.clone(), vec![claim("a", Source::Scim, Standing::Active)]);
+        heard.replace_all(Source::Scim, names.iter().map(known).collect());
+        store.flush().await.unwrap();
+        assert_eq!(metrics.store_dropped.get(), 0);
+        assert_eq!(heard.names_of(&[AccountId::new("a")]).await.unwrap()[0].len(), 30_000);
     }
 }

@@ -119,7 +119,11 @@ impl Identity {
             .build();
         let chain = settings.identity.sources.clone();
         let store = own.store.filter(|_| chain.contains(&Link::Learned));
-        let heard = Arc::new(Heard::new(store, cache.max_accounts));
+        let heard = Arc::new(Heard::new(
+            store,
+            cache.max_accounts,
+            settings::seconds(cache.negative_ttl_s),
+        ));
         let millis = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
         Self {
             live: Live::new(&own.drivers, &heard, settings, &metrics),
@@ -182,6 +186,7 @@ impl Identity {
                 source,
                 standing: profile.standing,
                 learned_at: now,
+                is_proven: true,
             };
             let is_old_news = |other: &Claim| {
                 (other.source, &other.account, other.standing) == (source, &claim.account, claim.standing)

@@ -262,6 +262,7 @@ impl Identity {
             source: Source::Map,
             standing,
             learned_at: now,
+            is_proven: true,
         };
         let mut claims = Vec::new();
         if self.chain.contains(&Link::Map) {

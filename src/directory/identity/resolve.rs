@@ -58,7 +58,10 @@ impl Case<'_> {
     fn concerns(&self, source: Source) -> bool {
         self.is_open()
             && match self.verdict() {
-                Verdict::Ambiguous => self.learned.iter().any(|claim| claim.source == source),
+                Verdict::Ambiguous => self
+                    .learned
+                    .iter()
+                    .any(|claim| claim.source == source || !claim.is_proven),
                 Verdict::One(..) => self.doubts.contains(&source),
                 Verdict::Open => true,
             }
@@ -411,5 +414,6 @@ fn said(account: AccountId, source: Source, standing: Standing) -> Claim {
         source,
         standing,
         learned_at: now(),
+        is_proven: true,
     }
 }

@@ -1,0 +1,223 @@
+//! The organisation's Admin API, asked for a hundred addresses a call.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::super::batch::{Found, Wanted};
+use super::super::claims::Claim;
+use super::{Asked, claim, unintelligible};
+use crate::cloud::{Admin, Error, Operation, OrgUser, Patience};
+use crate::model::{NameKey, RequestId, Source};
+
+/// Calls that one question may become: enough to part a few names from the others. What is left then fails, and is
+/// asked for again with what was answered out of the way.
+const MOST_CALLS: usize = 32;
+/// An address that nobody has. If not even it can be asked for, it is not for their texts that names are refused.
+const PROBE: &str = "nobody@example.com";
+
+pub(super) struct Organisation {
+    admin: Admin,
+}
+
+impl Asked for Organisation {
+    const SOURCE: Source = Source::Admin;
+    const OPERATION: Operation = Operation::AdminUsers;
+
+    async fn ask(&self, names: &[Wanted], request: &RequestId, until: Instant) -> Found {
+        let patience = Patience::Until(until);
+        let ask = |emails: Vec<String>| async move { self.admin.with_emails(&emails, request, patience).await }.boxed();
+        who_has(names, ask).await
+    }
+}
+
+impl Organisation {
+    pub(super) fn new(admin: Admin) -> Self {
+        Self { admin }
+    }
+}
+
+/// Who has these addresses. One call, if all is well. An address that the API does not like, or somebody who comes back
+/// without one, must not cost the other names their answers: these are asked for in halves.
+async fn who_has<'a>(
+    names: &[Wanted],
+    ask: impl Fn(Vec<String>) -> BoxFuture<'a, Result<Vec<OrgUser>, Error>>,
+) -> Found {
+    let mut found = Found::default();
+    let mut work: Vec<Vec<&Wanted>> = vec![names.iter().collect()];
+    let mut likes_us = false;
+    let mut calls = 0;
+    while let Some(chunk) = work.pop() {
+        if calls >= MOST_CALLS {
+            let cause = "too many of its answers say nothing of the addresses they were asked for";
+            found.failed.get_or_insert(unintelligible(Operation::AdminUsers, cause));
+            break;
+        }
+        calls += 1;
+        let emails = chunk.iter().map(|wanted| wanted.key.as_str().to_owned()).collect();
+        let left = match ask(emails).await {
+            Ok(users) => {
+                likes_us = true;
+                let left = sort(&chunk, users, &mut found);
+                if chunk.len() == 1 && !left.is_empty() {
+                    let cause = "people came back without their addresses";
+                    found.failed = Some(unintelligible(Operation::AdminUsers, cause));
+                    continue;
+                }
+                left
+            }
+            Err(error @ Error::Rejected { status: 400, .. }) => {
+                if !likes_us {
+                    calls += 1;
+                    if ask(vec![PROBE.to_owned()]).await.is_err() {
+                        found.failed = Some(error);
+                        break;
+                    }
+                    likes_us = true;
+                }
+                if let [wanted] = chunk.as_slice() {
+                    found.claims.insert(wanted.key.clone(), Vec::new());
+                    continue;
+                }
+                chunk
+            }
+            Err(error) => {
+                found.failed = Some(error);
+                break;
+            }
+        };
+        let (one, other) = left.split_at(left.len() / 2);
+        work.extend(
+            [other, one]
+                .map(<[_]>::to_vec)
+                .into_iter()
+                .filter(|half| !half.is_empty()),
+        );
+    }
+    found
+}
+
+/// Notes what the rows say of the names, and returns those of which they say nothing: who is missing may be the row
+/// that does not say whom it answers.
+fn sort<'a>(chunk: &[&'a Wanted], users: Vec<OrgUser>, found: &mut Found) -> Vec<&'a Wanted> {
+    let nameless = users.iter().any(|user| user.email.is_empty());
+    let mut of: HashMap<NameKey, Vec<Claim>> = HashMap::with_capacity(users.len());
+    for user in users {
+        let new = claim(user.account, Source::Admin, user.standing);
+        let claims = of.entry(NameKey::of(&user.email)).or_default();
+        if !claims.iter().any(|claim| claim.account == new.account) {
+            claims.push(new);
+        }
+    }
+    let mut left = Vec::new();
+    for wanted in chunk {
+        match of.remove(&wanted.key) {
+            None if nameless => left.push(*wanted),
+            claims => _ = found.claims.insert(wanted.key.clone(), claims.unwrap_or_default()),
+        }
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::cloud::Brief;
+    use crate::model::{AccountId, Standing};
+
+    /// Everybody who is asked for, but for `wrong`, which is refused, and `nameless`, who comes back without an address.
+    async fn asked(wrong: &[usize], nameless: &[usize]) -> (Found, usize) {
+        let name = |n: usize| format!("user{n}@example.com");
+        let refused = || Error::Rejected {
+            operation: Operation::AdminUsers,
+            status: 400,
+            message: "no".to_owned(),
+        };
+        let (wrong, nameless): (Vec<_>, Vec<_>) = (
+            wrong.iter().map(|n| name(*n)).collect(),
+            nameless.iter().map(|n| name(*n)).collect(),
+        );
+        let calls = AtomicUsize::new(0);
+        let ask = |emails: Vec<String>| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            let user = |email: &String| OrgUser {
+                account: AccountId::new(&email.replace(['@', '.'], "-")),
+                email: if nameless.contains(email) { "" } else { email }.into(),
+                name: "".into(),
+                standing: Standing::Active,
+                brief: Brief::default(),
+            };
+            let answer = if emails.iter().any(|email| wrong.contains(email)) {
+                Err(refused())
+            } else {
+                Ok(emails.iter().filter(|email| *email != PROBE).map(user).collect())
+            };
+            async { answer }.boxed()
+        };
+        let wanted: Vec<Wanted> = (0..100)
+            .map(|n| Wanted {
+                key: NameKey::of(&name(n)),
+                text: name(n).into(),
+            })
+            .collect();
+        let found = who_has(&wanted, ask).await;
+        (found, calls.into_inner())
+    }
+
+    fn known(found: &Found) -> usize {
+        found.claims.values().filter(|claims| claims.len() == 1).count()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_refused_is_nobodys_and_costs_nobody_an_answer() {
+        let (found, calls) = asked(&[], &[]).await;
+        assert_eq!((known(&found), found.failed.is_none(), calls), (100, true, 1));
+        let (found, calls) = asked(&[17, 80], &[]).await;
+        assert_eq!((known(&found), found.claims.len()), (98, 100));
+        assert!(found.failed.is_none() && calls <= MOST_CALLS, "{calls}");
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_back_without_an_address_fails_alone() {
+        let (found, calls) = asked(&[], &[42]).await;
+        assert_eq!((known(&found), found.claims.len()), (99, 99));
+        assert!(found.failed.is_some() && calls == 2, "{calls}");
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_whatever_is_asked_says_nothing_of_anybody() {
+        let name = Wanted {
+            key: NameKey::of("a@example.com"),
+            text: "a@example.com".into(),
+        };
+        let calls = AtomicUsize::new(0);
+        let ask = |_: Vec<String>| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            let refused = Error::Rejected {
+                operation: Operation::AdminUsers,
+                status: 400,
+                message: "no such field: emails".to_owned(),
+            };
+            async { Err(refused) }.boxed()
+        };
+        for names in [vec![name.clone(); 100], vec![name.clone()]] {
+            let found = who_has(&names, ask).await;
+            assert!(found.claims.is_empty() && found.failed.is_some());
+            assert_eq!(calls.swap(0, Ordering::Relaxed), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn parting_the_names_ends() {
+        let all: Vec<usize> = (0..100).collect();
+        for (wrong, nameless) in [(all.as_slice(), [].as_slice()), (&[], &all)] {
+            let (found, calls) = asked(wrong, nameless).await;
+            assert!(found.failed.is_some());
+            assert!(calls <= MOST_CALLS + 1, "{calls}");
+        }
+    }
+}
