@@ -19,6 +19,9 @@ use crate::model::{AccountId, Context, NameKey, Source, Standing};
 use crate::settings::{Link, NameKind};
 use crate::store::{self, Learned};
 
+/// Old names that are asked about for one reading.
+const MOST_OLD: usize = 500;
+
 /// An account to be shown.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -82,7 +85,9 @@ impl Identity {
             .flat_map(|candidate| candidate.keys.iter().cloned())
             .collect();
         let mut heard = self.heard.get(&keys).await.map_err(unreadable)?;
-        let old = self.old(&candidates, &heard);
+        let mut old = self.old(&candidates, &heard);
+        // The others are asked about at the next reading: none is to wait for thousands of questions.
+        old.truncate(MOST_OLD);
         if !old.is_empty() {
             // What cannot be asked now is shown as it was known.
             self.look_up(&old, map, cloud, context).await?;

@@ -354,55 +354,73 @@ impl Identity {
         }
     }
 
-    /// Looks again at profiles that showed an address long ago, or that show it as others do: do they still?
+    /// Looks again at profiles that showed an address long ago, or that show it as others do: do they still? One that
+    /// hides its address now neither shows it nor has given it up, so what it said stays as it was: no proof, but a name
+    /// to show, and one side of a dispute.
     async fn show_again(&self, cases: &mut [Case<'_>], cloud: &Confluence, context: &Context) {
-        let of_pages = |case: &Case<'_>| -> Vec<(AccountId, Standing)> {
-            if !case.is_open() {
+        let of_pages = |case: &Case<'_>, disputed: bool| -> Vec<AccountId> {
+            if !case.is_open() || (case.verdict() == Verdict::Ambiguous) != disputed {
                 return Vec::new();
             }
-            let claims = match case.verdict() {
-                Verdict::Ambiguous => &case.learned,
-                _ => &case.faded,
-            };
+            let claims = if disputed { &case.learned } else { &case.faded };
             let shown = claims.iter().filter(|claim| claim.source == Source::Members);
-            shown.map(|claim| (claim.account.clone(), claim.standing)).collect()
+            shown.map(|claim| claim.account.clone()).collect()
         };
-        let mut ids: Vec<AccountId> = cases.iter().flat_map(of_pages).map(|(id, _)| id).collect();
-        if ids.is_empty() {
+        let gather = |disputed: bool| {
+            let mut ids: Vec<AccountId> = cases.iter().flat_map(|case| of_pages(case, disputed)).collect();
+            ids.sort();
+            ids.dedup();
+            ids
+        };
+        let (disputed, faded) = (gather(true), gather(false));
+        if disputed.is_empty() && faded.is_empty() {
             return;
         }
-        ids.sort();
-        ids.dedup();
-        let profiles = self.profiles_now(&ids, cloud, context).await;
+        let profiles = async {
+            let mut profiles = self.profiles(&faded, cloud, context).await?;
+            profiles.extend(self.profiles_now(&disputed, cloud, context).await?);
+            Ok::<_, Error>(profiles)
+        };
+        let profiles = profiles.await;
         for case in cases {
-            if of_pages(case).is_empty() {
+            let disputed = case.verdict() == Verdict::Ambiguous;
+            if of_pages(case, disputed).is_empty() {
                 continue;
             }
-            match &profiles {
-                Ok(profiles) => {
-                    let disputed = case.verdict() == Verdict::Ambiguous;
-                    let accounts = of_pages(case);
-                    let mut still = Vec::new();
-                    for key in &case.keys {
-                        let mut claims = Vec::new();
-                        for (id, standing) in &accounts {
-                            let Some(profile) = profiles.get(id) else { continue };
-                            let shows = NameKey::of(&profile.email) == *key;
-                            // An address that is hidden now is neither shown nor given up: the dispute stays.
-                            if shows || (disputed && profile.email.is_empty()) {
-                                // A profile does not tell that its account is switched off, and so not that it is no
-                                // more.
-                                let standing = profile.standing.max(*standing);
-                                claims.push(said(id.clone(), Source::Members, standing));
-                            }
-                        }
-                        self.heard.replace(key, Source::Members, &claims);
-                        still.extend(claims);
-                    }
-                    case.replace(Source::Members, still);
+            let profiles = match &profiles {
+                Ok(profiles) => profiles,
+                Err(error) => {
+                    case.failed.get_or_insert_with(|| error.clone());
+                    continue;
                 }
-                Err(error) => _ = case.failed.get_or_insert_with(|| error.clone()),
+            };
+            let Ok(heard) = self.heard.get(&case.keys).await else {
+                continue;
+            };
+            let mut still = Vec::new();
+            for (key, before) in case.keys.iter().zip(heard) {
+                let before: Vec<&Claim> = before.iter().filter(|claim| claim.source == Source::Members).collect();
+                let mut kept = Vec::new();
+                for claim in &before {
+                    let Some(profile) = profiles.get(&claim.account) else {
+                        continue;
+                    };
+                    if NameKey::of(&profile.email) == *key {
+                        // A profile does not tell that its account is switched off, and so not that it is no more.
+                        let standing = profile.standing.max(claim.standing);
+                        let shown = said(claim.account.clone(), Source::Members, standing);
+                        still.push(shown.clone());
+                        kept.push(shown);
+                    } else if profile.email.is_empty() {
+                        still.extend(disputed.then(|| (*claim).clone()));
+                        kept.push((*claim).clone());
+                    }
+                }
+                if kept.iter().ne(before) {
+                    self.heard.replace(key, Source::Members, &kept);
+                }
             }
+            case.replace(Source::Members, still);
         }
     }
 }
