@@ -26,10 +26,10 @@ type Index = HashMap<NameKey, Vec<Claim>>;
 
 pub(super) struct Provider {
     scim: Scim,
-    match_by: Vec<ScimMatch>,
+    /// With each, that it can be asked for at all.
+    match_by: Vec<(ScimMatch, Proof)>,
     read: ScimRead,
     whole: moka::future::Cache<(), Arc<Index>>,
-    answers: Proof,
 }
 
 impl Asked for Provider {
@@ -65,13 +65,12 @@ impl Provider {
         let scim_settings = &settings.cloud.scim;
         Self {
             scim,
-            match_by: scim_settings.match_by.clone(),
+            match_by: scim_settings.match_by.iter().map(|by| (*by, Proof::new())).collect(),
             read: scim_settings.read,
             whole: moka::future::Cache::builder()
                 .max_capacity(1)
                 .time_to_live(seconds(scim_settings.refresh_s))
                 .build(),
-            answers: Proof::new(),
         }
     }
 
@@ -80,7 +79,7 @@ impl Provider {
     async fn ask_for(&self, wanted: &Wanted, request: &RequestId, until: Instant) -> Result<Vec<Claim>, Error> {
         let patience = Patience::Until(until);
         let mut claims = Vec::new();
-        for by in &self.match_by {
+        for (by, can_be_asked) in &self.match_by {
             let attribute = match by {
                 ScimMatch::UserName => Attribute::UserName,
                 ScimMatch::ExternalId => Attribute::ExternalId,
@@ -101,7 +100,7 @@ impl Provider {
                     },
                 ) => {
                     let probe = async { self.scim.find(attribute, PROBE, request, patience).await.map(drop) };
-                    if self.answers.get(probe).await.is_err() {
+                    if can_be_asked.get(probe).await.is_err() {
                         return Err(error);
                     }
                 }
@@ -113,7 +112,7 @@ impl Provider {
 
     /// The names that lead to this row.
     fn keys<'a>(&'a self, user: &'a ScimUser) -> impl Iterator<Item = NameKey> + 'a {
-        let text = |by: &ScimMatch| match by {
+        let text = |(by, _): &(ScimMatch, Proof)| match by {
             ScimMatch::UserName => &user.user_name,
             ScimMatch::ExternalId => &user.external_id,
         };
