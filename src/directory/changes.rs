@@ -117,18 +117,7 @@ impl Directory {
         // Claimed before it is read who is a member: whatever changes that later is ours, and in the ledger.
         let claims = claim_steps(&process.members, &items, |account| (group.id.clone(), account.clone()));
         let accounts: Vec<AccountId> = items.iter().filter_map(|item| item.step.clone().ok()).collect();
-        let membership = self
-            .members
-            .membership(
-                &group.id,
-                &accounts,
-                change,
-                &self.cloud,
-                &process.ledger,
-                self.view,
-                context,
-            )
-            .await?;
+        let membership = self.members.membership(&group.id, &accounts, change, context).await?;
         Ok(membership.map(|membership| MembersPlan {
             group,
             items,

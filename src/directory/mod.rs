@@ -80,15 +80,23 @@ impl Directory {
         let settings = Arc::clone(&process.settings);
         let metrics = &process.metrics;
         let admin = own.drivers.admin.clone();
+        let view = process.next_view.fetch_add(1, Ordering::Relaxed);
         Self {
-            view: process.next_view.fetch_add(1, Ordering::Relaxed),
+            view,
             groups: Groups::new(
                 &settings.cache,
                 settings.extender.show_teams,
                 admin.clone(),
                 metrics.clone(),
             ),
-            members: Members::new(&settings.cache, admin, metrics.clone()),
+            members: Members::new(
+                &settings.cache,
+                cloud.clone(),
+                admin,
+                Arc::clone(&process.ledger),
+                view,
+                metrics.clone(),
+            ),
             identity: Identity::new(Arc::clone(&process.map), own, &settings, metrics.clone()),
             cloud,
             process,
@@ -178,11 +186,7 @@ impl Directory {
         };
         let (group, roster) = loop {
             let group = self.group(name, purpose, context).await?;
-            match self
-                .members
-                .roster(&group.id, depth, &self.cloud, ledger, self.view, context)
-                .await?
-            {
+            match self.members.roster(&group.id, depth, context).await? {
                 Some(roster) => break (group, roster),
                 // The id we remember is gone: the group was deleted, or made anew under its name. Look again, once.
                 None if purpose == Purpose::Read => {

@@ -340,7 +340,7 @@ async fn merged(accounts: &[AccountId], inspector: &Inspector) -> anyhow::Result
 fn twice(map: &Map) -> (Section, Section) {
     let mut duplicates = Section::new(Kind::Duplicates, &["username", "account_id", "lines"]);
     let mut collisions = Section::new(Kind::Collisions, &["usernames", "accounts", "lines"]);
-    let mut rows: HashMap<NameKey, Vec<(u32, &str, Option<&str>)>> = HashMap::new();
+    let mut rows: HashMap<NameKey, Vec<_>> = HashMap::new();
     for row in map.usernames() {
         rows.entry(NameKey::of(row.1)).or_default().push(row);
     }

@@ -36,7 +36,10 @@ pub struct Membership {
 
 #[derive(Debug)]
 pub struct Members {
+    cloud: Confluence,
     admin: Option<Admin>,
+    ledger: Arc<Ledger>,
+    view: View,
     rosters: Cache<(GroupId, Depth), Arc<Roster>>,
     /// The last roster of each group, for as long as no new one can be read.
     last: Cache<(GroupId, Depth), Arc<Roster>>,
@@ -56,7 +59,14 @@ impl Membership {
 }
 
 impl Members {
-    pub fn new(settings: &settings::Cache, admin: Option<Admin>, metrics: Metrics) -> Self {
+    pub fn new(
+        settings: &settings::Cache,
+        cloud: Confluence,
+        admin: Option<Admin>,
+        ledger: Arc<Ledger>,
+        view: View,
+        metrics: Metrics,
+    ) -> Self {
         let write_life = settings::seconds(settings.members_write_ttl_s);
         let brief = write_life.min(SHARED_BRIEFLY);
         let rosters = |life: Duration| {
@@ -68,7 +78,10 @@ impl Members {
         };
         let life = settings::seconds(settings.members_ttl_s);
         Self {
+            cloud,
             admin,
+            ledger,
+            view,
             rosters: rosters(life),
             last: rosters(life.max(LONGEST_LIFE)),
             heads: Cache::builder().max_capacity(1000).time_to_live(brief).build(),
@@ -82,28 +95,20 @@ impl Members {
     ///
     /// Calls when cold: ⌈members ÷ 200⌉, and with an organisation's key ⌈suspended ÷ 100⌉ (at least one); with what
     /// only the organisation knows ⌈members ÷ 100⌉ and one for their number. None when warm, however many ask at once.
-    pub async fn roster(
-        &self,
-        group: &GroupId,
-        depth: Depth,
-        cloud: &Confluence,
-        ledger: &Arc<Ledger>,
-        view: View,
-        context: &Context,
-    ) -> Result<Option<Arc<Roster>>, Error> {
+    pub async fn roster(&self, group: &GroupId, depth: Depth, context: &Context) -> Result<Option<Arc<Roster>>, Error> {
         let depth = self.possible(depth);
-        let is_good = |roster: &Roster| !ledger.overlay(group, roster.read, view).stale;
+        let is_good = |roster: &Roster| !self.ledger.overlay(group, roster.read, self.view).stale;
         if let Some(roster) = self.kept(group, depth, is_good).await {
             self.metrics.looked_up("members", "hit");
             return Ok(Some(roster));
         }
         self.metrics.looked_up("members", "miss");
-        if let Some(loaded) = self.load(group, depth, cloud, ledger, view, context).await? {
+        if let Some(loaded) = self.load(group, depth, context).await? {
             return Ok(loaded);
         }
         // Our own changes kept tearing the pages apart.
         match self.last.get(&(group.clone(), depth)).await {
-            Some(last) if !ledger.overlay(group, last.read, view).stale => Ok(Some(last)),
+            Some(last) if !self.ledger.overlay(group, last.read, self.view).stale => Ok(Some(last)),
             _ => Err(Error::Unavailable {
                 retry_after: Duration::from_secs(5),
                 cause: "the group is being changed while it is read, so no complete list can be told".to_owned(),
@@ -139,25 +144,23 @@ impl Members {
         &self,
         group: &GroupId,
         depth: Depth,
-        cloud: &Confluence,
-        ledger: &Arc<Ledger>,
-        view: View,
         context: &Context,
     ) -> Result<Option<Option<Arc<Roster>>>, Error> {
         // A first page that others planned with may be older than a change; the others would not join on to it.
         if let Some(head) = self.heads.get(group).await
-            && (ledger.overlay(group, head.read, view).stale || ledger.moved_members(group, head.read).is_some())
+            && (self.ledger.overlay(group, head.read, self.view).stale
+                || self.ledger.moved_members(group, head.read).is_some())
         {
             forget(&self.heads, group, &head).await;
         }
         let (rosters, last, heads) = (self.rosters.clone(), self.last.clone(), self.heads.clone());
-        let (ledger_, context) = (Arc::clone(ledger), context.clone());
+        let (ledger_, context) = (Arc::clone(&self.ledger), context.clone());
         let (key, reader) = (
             (group.clone(), depth),
             Reader {
                 group: group.clone(),
                 heads,
-                cloud: cloud.clone(),
+                cloud: self.cloud.clone(),
                 admin: self.admin.clone(),
                 context,
             },
@@ -175,7 +178,7 @@ impl Members {
             Ok(roster) => Ok(Some(Some(roster))),
             Err(missing) => match &*missing {
                 // We made the group moments ago and Cloud's reads do not show it yet.
-                Missing::Group if ledger.is_just_created(group) => {
+                Missing::Group if self.ledger.is_just_created(group) => {
                     Ok(Some(Some(Arc::new(Roster::new(Instant::now(), Vec::new())))))
                 }
                 Missing::Group => Ok(Some(None)),
@@ -196,15 +199,13 @@ impl Members {
         group: &GroupId,
         accounts: &[AccountId],
         change: Change,
-        cloud: &Confluence,
-        ledger: &Arc<Ledger>,
-        view: View,
         context: &Context,
     ) -> Result<Option<Membership>, Error> {
         if accounts.is_empty() {
             return Ok(Some(Membership::nobody()));
         }
-        let fresh = |read: Instant| read.elapsed() <= self.write_life && !ledger.overlay(group, read, view).stale;
+        let fresh =
+            |read: Instant| read.elapsed() <= self.write_life && !self.ledger.overlay(group, read, self.view).stale;
         let depth = self.possible(match change {
             Change::Add => Depth::Pages,
             Change::Remove => Depth::Whole,
@@ -215,15 +216,15 @@ impl Members {
         }
         self.metrics.looked_up("members", "miss");
         let [_, _, ..] = accounts else {
-            return self.one_by_one(group, accounts, None, cloud, context).await.map(Some);
+            return self.one_by_one(group, accounts, None, context).await.map(Some);
         };
         if let Some(head) = self.heads.get(group).await
             && !fresh(head.read)
         {
             forget(&self.heads, group, &head).await;
         }
-        let Some(head) = head(&self.heads, group, cloud, context).await? else {
-            return Ok(ledger.is_just_created(group).then(Membership::nobody));
+        let Some(head) = head(&self.heads, group, &self.cloud, context).await? else {
+            return Ok(self.ledger.is_just_created(group).then(Membership::nobody));
         };
         let on_page: HashSet<AccountId> = head.page.members.iter().map(|row| row.account.clone()).collect();
         let open: Vec<AccountId> = accounts
@@ -247,13 +248,13 @@ impl Members {
             _ => 2,
         };
         if more_pages <= open.len() {
-            return match self.load(group, depth, cloud, ledger, view, context).await? {
+            return match self.load(group, depth, context).await? {
                 Some(roster) => Ok(roster.map(|roster| within(roster.read, &roster.ids, accounts))),
                 // What cannot be read as a list can be asked account by account.
-                None => self.one_by_one(group, accounts, None, cloud, context).await.map(Some),
+                None => self.one_by_one(group, accounts, None, context).await.map(Some),
             };
         }
-        let mut membership = self.one_by_one(group, &open, Some(head.read), cloud, context).await?;
+        let mut membership = self.one_by_one(group, &open, Some(head.read), context).await?;
         membership
             .present
             .extend(accounts.iter().filter(|account| on_page.contains(account)).cloned());
@@ -265,10 +266,9 @@ impl Members {
         group: &GroupId,
         accounts: &[AccountId],
         read: Option<Instant>,
-        cloud: &Confluence,
         context: &Context,
     ) -> Result<Membership, Error> {
-        let reads = accounts.iter().map(|account| self.groups_of(account, cloud, context));
+        let reads = accounts.iter().map(|account| self.groups_of(account, context));
         let mut membership = Membership {
             read: read.unwrap_or_else(Instant::now),
             present: HashSet::new(),
@@ -282,14 +282,13 @@ impl Members {
         Ok(membership)
     }
 
-    async fn groups_of(
-        &self,
-        account: &AccountId,
-        cloud: &Confluence,
-        context: &Context,
-    ) -> Result<Arc<MemberOf>, Error> {
-        let (cache, account, cloud, context) =
-            (self.member_of.clone(), account.clone(), cloud.clone(), context.clone());
+    async fn groups_of(&self, account: &AccountId, context: &Context) -> Result<Arc<MemberOf>, Error> {
+        let (cache, account, cloud, context) = (
+            self.member_of.clone(),
+            account.clone(),
+            self.cloud.clone(),
+            context.clone(),
+        );
         let load = tokio::spawn(async move {
             let read = async { Ok::<_, Error>(Arc::new(read_groups_of(&account, &cloud, &context).await?)) };
             cache.try_get_with(account.clone(), read).await
