@@ -102,7 +102,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let patience = Duration::from_secs(args.patience);
             let cloud = Confluence::new(Arc::clone(&client), credential);
             ask_cloud(&cloud, &settings, patience, &mut report).await;
-            match server::drivers(&settings, &client, &Metrics::new()) {
+            match server::drivers(&settings, &Metrics::new()) {
                 Ok(drivers) => ask_sources(&drivers, &settings, patience, &mut report).await,
                 Err(faults) => report.faults("sources", &faults),
             }

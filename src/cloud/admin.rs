@@ -139,7 +139,9 @@ impl Admin {
     ) -> Result<Found<OrgUser>, Error> {
         let body = match who {
             Who::Everybody => json!({ "groupIds": [group.as_str()], "expand": ["productAccess"] }),
-            Who::Absent => json!({ "groupIds": [group.as_str()], "status": ["suspended", "deactivated"] }),
+            Who::Absent => {
+                json!({ "groupIds": [group.as_str()], "status": ["suspended", "deactivated", "not_invited", "for_deletion"] })
+            }
         };
         self.users(body, request, patience).await
     }

@@ -99,6 +99,7 @@ pub(super) struct Cursors {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OrgUser {
+    account_type: Option<String>,
     #[serde(deserialize_with = "filled")]
     account_id: String,
     email: Option<String>,
@@ -202,7 +203,11 @@ impl OrgUser {
             account: AccountId::new(&self.account_id),
             email: self.email.unwrap_or_default().into(),
             name: self.name.unwrap_or_default().into(),
-            standing: if off { Standing::Deactivated } else { Standing::Active },
+            standing: match (is(&self.account_type, "app"), off) {
+                (true, _) => Standing::App,
+                (false, true) => Standing::Deactivated,
+                (false, false) => Standing::Active,
+            },
             brief: super::Brief {
                 position: self.job_title.unwrap_or_default().into(),
                 department: self.department.unwrap_or_default().into(),

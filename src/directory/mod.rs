@@ -36,7 +36,7 @@ use error::stopping;
 use groups::{Found, Groups, Purpose};
 use identity::{Identity, Map, Own, Resolution, Row, Shown, Wish};
 use ledger::View;
-use members::{Depth, Members, overlaid};
+use members::{Depth, Members, Roster, overlaid};
 
 /// Groups and members as one credential sees them, with caches of its own.
 #[derive(Debug)]
@@ -198,12 +198,12 @@ impl Directory {
         };
         let overlay = ledger.overlay(&group.id, roster.read, self.view);
         let wants_profiles = detail != Detail::Names;
-        let version = (overlay.version, self.identity.map_generation());
+        roster.learned(|| self.meet(&group, &roster, context)).await?;
+        let version = (overlay.version, self.identity.generation());
         if let Some(members) = roster.shown(version, wants_profiles) {
             return Ok(members);
         }
         let (mut rows, added) = overlaid(&roster, &overlay.changes);
-        roster.learned(|| self.identity.learn(&roster.rows)).await?;
         let mut nameless = Vec::new();
         if wants_profiles && !added.is_empty() {
             let profiles = self.identity.profiles(&added, &self.cloud, context).await?;
@@ -221,6 +221,17 @@ impl Directory {
         let members = Arc::new(members.into_iter().map(|(_, _, member)| member).collect());
         roster.keep_shown(version, wants_profiles || added.is_empty(), &members);
         Ok(members)
+    }
+
+    /// Learns who the members are. Where the map knows people by their addresses alone, and Confluence hides these, the
+    /// organisation is asked, once: they would be shown by their ids, and a script would throw them out.
+    async fn meet(&self, group: &Group, roster: &Roster, context: &Context) -> Result<(), Error> {
+        self.identity.learn(&roster.rows).await?;
+        if self.members.can_introduce() && self.identity.has_strangers(&roster.rows).await? {
+            let people = self.members.introduce(&group.id, context).await?;
+            self.identity.learn(&people).await?;
+        }
+        Ok(())
     }
 
     /// The accounts as the legacy side knows them, with what they are sorted by: Cloud's words first, then the map's.

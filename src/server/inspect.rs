@@ -51,7 +51,7 @@ impl Inspector {
         let store = Store::open(&settings.state_dir, metrics.clone()).map_err(|e| one(e.to_string()))?;
         let (client, credential) = super::cloud(&settings, &metrics)?;
         let own = Own {
-            drivers: super::drivers(&settings, &client, &metrics)?,
+            drivers: super::drivers(&settings, &metrics)?,
             store: Some(store.clone()),
         };
         let patience = seconds(settings.extender.read_deadline_s);

@@ -102,9 +102,13 @@ impl Watch {
         match read {
             Ok(Ok(map)) => {
                 let (before, accounts) = (self.current.now().len(), map.len());
-                if !asked && accounts < before / 2 {
+                let lost = |now: usize, before: usize| now < before / 2;
+                if !asked && (lost(accounts, before) || lost(map.rows(), self.current.now().rows())) {
                     let fault = format!(
-                        "it has {accounts} accounts where {before} are in use; a SIGHUP says that this is meant"
+                        "it has {} rows with {accounts} accounts where {} with {before} are in use; a SIGHUP says that this is \
+                         meant",
+                        map.rows(),
+                        self.current.now().rows()
                     );
                     self.refuse(&Faults(vec![fault]));
                     return;

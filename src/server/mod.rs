@@ -203,11 +203,11 @@ pub fn cloud(settings: &Settings, metrics: &Metrics) -> Result<(Arc<Client>, Cre
     ))
 }
 
-/// The drivers of the other sources of identity that have a credential; `client` is the one towards the site.
+/// The drivers of the other sources of identity that have a credential.
 ///
 /// # Errors
 /// What is wrong with an address or a credential.
-pub fn drivers(settings: &Settings, client: &Arc<Client>, metrics: &Metrics) -> Result<Drivers, Faults> {
+pub fn drivers(settings: &Settings, metrics: &Metrics) -> Result<Drivers, Faults> {
     let cloud = &settings.cloud;
     let one = |fault: String| Faults(vec![fault]);
     let mut drivers = Drivers::default();
@@ -224,7 +224,9 @@ pub fn drivers(settings: &Settings, client: &Arc<Client>, metrics: &Metrics) -> 
     if !cloud.jira.email.is_empty() {
         let (email, token) = (&cloud.jira.email, cloud.jira.api_token.expose_secret());
         let credential = Credential::basic_of("cloud.jira.api_token", email, token);
-        drivers.jira = Some((Jira::new(Arc::clone(client), credential), email.clone()));
+        // A client of its own: its pace and its failures are not Confluence's.
+        let client = Client::new(cloud, metrics.clone()).map_err(one)?;
+        drivers.jira = Some((Jira::new(Arc::new(client), credential), email.clone()));
     }
     Ok(drivers)
 }
@@ -259,7 +261,7 @@ impl Server {
         let store = Store::open(&settings.state_dir, metrics.clone()).map_err(|e| one(e.to_string()))?;
         let (client, credential) = cloud(&settings, &metrics)?;
         let own = Own {
-            drivers: drivers(&settings, &client, &metrics)?,
+            drivers: drivers(&settings, &metrics)?,
             store: Some(store.clone()),
         };
         map::welcome(&map, &metrics);

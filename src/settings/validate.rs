@@ -132,8 +132,9 @@ impl Settings {
             "identity.sources must name at least one source, and each once",
         );
         check(
-            identity.sources.contains(&super::Link::AccountId),
-            "identity.sources must name account_id: members whom nothing else knows are shown by their ids",
+            identity.sources.contains(&super::Link::AccountId) && identity.sources.contains(&super::Link::Learned),
+            "identity.sources must name account_id and learned: members are shown by what was learned of them, or by their \
+             ids",
         );
         check(
             (1..=3650).contains(&identity.learned_max_age_days),

@@ -36,14 +36,15 @@ use writer::{Message, Reply, Writer};
 /// The file's name in the state directory.
 pub const FILE: &str = "identities.sqlite3";
 
-/// Rows waiting to be written from which on more are dropped: a few megabytes, half a second of writing.
-const MAX_QUEUED: usize = 20_000;
+/// Rows waiting to be written from which on more are dropped: some hundred megabytes, and half a minute of writing. Far
+/// above what any answer brings, because whoever is dropped is shown under another name until they are learned again.
+const MAX_QUEUED: usize = 1_000_000;
 
 /// Keys a question: whoever asks for few does not wait for all of somebody's many.
 const MAX_ASKED: usize = 2000;
 
 /// Messages waiting for the thread.
-const MAX_MESSAGES: usize = 4096;
+const MAX_MESSAGES: usize = 65_536;
 
 /// One learned identity: this source said at that time that this name means this account.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use extender_facade::metrics::Metrics;
 use extender_facade::model::{AccountId, NameKey, Source, Standing};
-use extender_facade::settings::{Link, Mode, Settings};
+use extender_facade::settings::{Mode, Settings};
 use extender_facade::simulator::{Options, Person, Simulator};
 use extender_facade::store::{Error, FILE, Learned, ReadOnly, Store};
 use reqwest::Method;
@@ -529,21 +529,4 @@ async fn callers_with_their_own_credential_neither_use_what_was_learned_nor_add_
     world.stop.say();
     world.task.await.unwrap();
     assert_eq!(kept(&state).len(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_the_link_in_the_chain_nothing_learned_is_used_or_changed() {
-    let rows = [Row(&email(5), 8, Source::Admin, Standing::Active, MINUTE)];
-    let world = world_of(options(20, &[("team", 0)]), &rows, ADMIN, |settings| {
-        settings.identity.sources = vec![Link::Map, Link::AccountId, Link::Admin, Link::Members];
-    })
-    .await;
-    assert_eq!(lists(&world.users("addUsers/team", &[email(5)]).await).0, [email(5)]);
-    assert_eq!(world.truth("team").await, ["user000005"]);
-    let (state, ninth) = (world.path("state"), world.cloud.account(8).to_owned());
-    world.stop.say();
-    world.task.await.unwrap();
-    let rows = kept(&state);
-    assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0].account.as_str(), ninth);
 }

@@ -346,7 +346,7 @@ async fn where_one_source_fails_another_may_know_and_only_the_rest_is_in_doubt()
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chain_asks_only_whom_the_setting_names_and_in_its_order() {
     let world = world_of(options(20, &[("team", 0)]), NO_MAP, ALL, |settings| {
-        settings.identity.sources = vec![Link::Map, Link::Jira, Link::Admin, Link::AccountId];
+        settings.identity.sources = vec![Link::Map, Link::Learned, Link::Jira, Link::Admin, Link::AccountId];
     })
     .await;
     let answer = world
@@ -573,4 +573,38 @@ async fn the_providers_key_is_found_by_the_spelling_it_has_whoever_asked_before(
         1
     );
     assert_eq!(count(&world, "scim_users").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_whom_the_map_knows_by_hidden_addresses_are_shown_by_their_usernames_from_the_first_reading() {
+    let mut map = String::from("username,email\n");
+    for n in 1..=250 {
+        map.push_str(&format!("u{n},user{n:06}@example.com\n"));
+    }
+    let world = world_of(options(300, &[("big", 250)]), &map, ADMIN, |settings| {
+        settings.cache.members_ttl_s = 0;
+    })
+    .await;
+    world.cloud.switch(json!({ "hidden_emails": true })).await;
+    for _ in 0..2 {
+        let mut shown = world.members("big").await;
+        shown.sort_by_key(|name| name[1..].parse::<u32>().unwrap());
+        assert_eq!(shown, (1..=250).map(|n| format!("u{n}")).collect::<Vec<_>>());
+    }
+    // Three pages to be introduced, once, and at each reading one page of those whom Confluence leaves out.
+    assert_eq!(count(&world, ADMIN_USERS).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_in_a_group_already_is_shown_by_the_name_that_was_sent_as_soon_as_it_is_known() {
+    let map = "username,email\njdoe,user000002@example.com\n";
+    let world = world_of(options(10, &[("team", 3)]), map, JIRA, |_| {}).await;
+    world.cloud.switch(json!({ "hidden_emails": true })).await;
+    let id = world.cloud.account(1).to_owned();
+    assert!(world.members("team").await.contains(&id));
+    let answer = world.users("addUsers/team", &["jdoe"]).await;
+    assert_eq!(reason(&world, &answer, "jdoe"), "already_member");
+    // The list is warm, and tells the name all the same.
+    let shown = world.members("team").await;
+    assert!(shown.contains(&"jdoe".to_owned()) && !shown.contains(&id), "{shown:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -142,6 +143,8 @@ pub struct Heard {
     store: Option<Store>,
     /// Held while claims are changed and while their change is told to the store, never while waiting.
     writing: Mutex<u64>,
+    /// Grows whenever somebody may be shown under another name than before.
+    news: AtomicU64,
 }
 
 impl Heard {
@@ -151,7 +154,13 @@ impl Heard {
             cache: cache(names, nothing, None),
             store,
             writing: Mutex::new(0),
+            news: AtomicU64::new(0),
         }
+    }
+
+    /// Grows whenever something is learned that may bear on a shown name.
+    pub fn news(&self) -> u64 {
+        self.news.load(Ordering::Acquire)
     }
 
     /// What is claimed of each name, in order.
@@ -193,17 +202,12 @@ impl Heard {
         Ok(claims.into_iter().map(Option::unwrap_or_default).collect())
     }
 
-    /// Which names are known to mean these accounts, in order; the latest first.
+    /// Which names are known to mean these accounts, in order.
     pub async fn names_of(&self, accounts: &[AccountId]) -> Result<Vec<Vec<Learned>>, store::Error> {
         match &self.store {
             Some(store) if !accounts.is_empty() => store.by_accounts(accounts).await,
             _ => Ok(accounts.iter().map(|_| Vec::new()).collect()),
         }
-    }
-
-    /// What `source` claims of a name is now exactly this.
-    pub fn replace(&self, key: &NameKey, source: Source, claims: &[Claim]) {
-        self.replace_all(source, vec![(key.clone(), claims.to_vec())]);
     }
 
     /// What `source` claims of these names is now exactly this. One message to the store, whatever their number: it
@@ -229,6 +233,9 @@ impl Heard {
             let learned = claims.iter().map(|claim| learned(&key, claim)).collect();
             changed.push((key, source, learned));
         }
+        if !changed.is_empty() {
+            self.news.fetch_add(1, Ordering::AcqRel);
+        }
         if let Some(store) = &self.store {
             store.replace_all(changed);
         }
@@ -241,6 +248,7 @@ impl Heard {
         }
         let mut changes = self.writing.lock();
         *changes += 1;
+        self.news.fetch_add(1, Ordering::AcqRel);
         for (key, claim) in &new {
             let known = self.cache.get(key);
             if known.is_none() && self.store.is_some() {
@@ -340,9 +348,15 @@ mod tests {
         let key = NameKey::of("a@example.com");
         heard.add(vec![(key.clone(), claim("a", Source::Members, Standing::Active))]);
         heard.add(vec![(key.clone(), claim("b", Source::Members, Standing::Active))]);
-        heard.replace(&key, Source::Admin, &[claim("b", Source::Admin, Standing::Active)]);
+        heard.replace_all(
+            Source::Admin,
+            vec![(key.clone(), vec![claim("b", Source::Admin, Standing::Active)])],
+        );
         assert_eq!(heard.get(std::slice::from_ref(&key)).await.unwrap()[0].len(), 3);
-        heard.replace(&key, Source::Members, &[claim("b", Source::Members, Standing::Active)]);
+        heard.replace_all(
+            Source::Members,
+            vec![(key.clone(), vec![claim("b", Source::Members, Standing::Active)])],
+        );
         let claims = heard.get(&[key]).await.unwrap().remove(0);
         assert_eq!(judge(&*claims), Verdict::One(AccountId::new("b"), Standing::Active));
     }

@@ -33,8 +33,8 @@ pub use resolve::Resolution;
 
 use crate::cloud::{BULK, Confluence, Error, Operation, Patience, Profile};
 use crate::metrics::Metrics;
-use crate::model::{AccountId, Context, NameKey, Source};
-use crate::settings::{self, Link, Settings};
+use crate::model::{AccountId, Context, NameKey, Source, Standing};
+use crate::settings::{self, Link, ScimMatch, Settings};
 use crate::store::Store;
 use claims::{Ages, Heard, now};
 use live::{Live, is_address};
@@ -62,6 +62,8 @@ struct Lives {
 impl moka::Expiry<AccountId, Known> for Lives {
     fn expire_after_create(&self, _: &AccountId, known: &Known, _: Instant) -> Option<Duration> {
         Some(match known {
+            // Whoever is switched off may be switched on again.
+            Known::Account(profile) if profile.standing == Standing::Deactivated => self.negative,
             Known::Account(_) => self.positive,
             Known::Nobody => self.negative,
         })
@@ -78,6 +80,18 @@ impl moka::Expiry<AccountId, Known> for Lives {
     }
 }
 
+/// What was asked in order to show somebody is not asked again so soon, whatever came of it.
+fn asked_lately<K>(capacity: u64) -> moka::sync::Cache<K, ()>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+{
+    let hour = Duration::from_secs(3600);
+    moka::sync::Cache::builder()
+        .max_capacity(capacity)
+        .time_to_live(hour)
+        .build()
+}
+
 /// The chain of sources, as one credential may see them.
 #[derive(Debug)]
 pub struct Identity {
@@ -89,6 +103,12 @@ pub struct Identity {
     heard: Arc<Heard>,
     live: Live,
     ages: Ages,
+    /// People whose address was asked for to show them.
+    introduced: moka::sync::Cache<AccountId, ()>,
+    /// Old names that were asked about to show them.
+    refreshed: moka::sync::Cache<NameKey, ()>,
+    /// The letters' case counts in some names at the identity provider.
+    spelling_counts: bool,
     /// One confirmation at a time: whoever waits finds the answers there instead of asking again.
     confirming: tokio::sync::Mutex<()>,
     metrics: Metrics,
@@ -139,6 +159,9 @@ impl Identity {
                 },
                 switched_off: millis(cache.negative_ttl_s),
             },
+            introduced: asked_lately(cache.max_accounts),
+            refreshed: asked_lately(cache.max_accounts),
+            spelling_counts: settings.cloud.scim.match_by.contains(&ScimMatch::ExternalId),
             confirming: tokio::sync::Mutex::new(()),
             chain,
             metrics,
@@ -151,10 +174,42 @@ impl Identity {
         self.map.now()
     }
 
-    /// Which identity map is in use.
+    /// What is known of names has changed if this has: the identity map, or what was learned.
     #[must_use]
-    pub fn map_generation(&self) -> u64 {
-        self.map.generation()
+    pub fn generation(&self) -> (u64, u64) {
+        (self.map.generation(), self.heard.news())
+    }
+
+    /// Whether a row of the map may wait for the address of one of these people: Confluence hides it, and nobody has
+    /// told it. Those of whom that was asked lately do not count.
+    ///
+    /// # Errors
+    /// What was learned cannot be read.
+    pub async fn has_strangers(&self, profiles: &[Arc<Profile>]) -> Result<bool, super::Error> {
+        let map = self.map.now();
+        if !map.has_aliases() || !self.chain.contains(&Link::Map) {
+            return Ok(false);
+        }
+        let is_candidate = |profile: &&Arc<Profile>| {
+            profile.email.is_empty()
+                && profile.standing != Standing::App
+                && map.by_account(profile.account.as_str()).is_none()
+                && !self.introduced.contains_key(&profile.account)
+        };
+        let candidates: Vec<AccountId> = profiles
+            .iter()
+            .filter(is_candidate)
+            .map(|profile| profile.account.clone())
+            .collect();
+        let known = self.heard.names_of(&candidates).await.map_err(names::unreadable)?;
+        let mut has_any = false;
+        for (account, known) in candidates.into_iter().zip(known) {
+            if known.is_empty() {
+                has_any = true;
+                self.introduced.insert(account, ());
+            }
+        }
+        Ok(has_any)
     }
 
     /// Remembers accounts that Cloud showed, and the addresses that it showed with them.

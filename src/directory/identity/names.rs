@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::claims::{Claim, Claims, Verdict, judge, now};
 use super::live::is_address;
@@ -19,8 +19,9 @@ use crate::model::{AccountId, Context, NameKey, Source, Standing};
 use crate::settings::{Link, NameKind};
 use crate::store::{self, Learned};
 
-/// Old names that are asked about for one reading.
+/// Old names that are asked about for one reading, and for how long it waits for that.
 const MOST_OLD: usize = 500;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An account to be shown.
 #[derive(Clone, Debug)]
@@ -89,8 +90,12 @@ impl Identity {
         // The others are asked about at the next reading: none is to wait for thousands of questions.
         old.truncate(MOST_OLD);
         if !old.is_empty() {
+            for name in &old {
+                self.refreshed.insert(NameKey::of(name), ());
+            }
             // What cannot be asked now is shown as it was known.
-            self.look_up(&old, map, cloud, context).await?;
+            let briefly = context.again(PATIENCE.min(context.read_deadline.saturating_duration_since(Instant::now())));
+            self.look_up(&old, map, cloud, &briefly).await?;
             heard = self.heard.get(&keys).await.map_err(unreadable)?;
         }
         let mut heard = heard.into_iter();
@@ -128,11 +133,24 @@ impl Identity {
                 .flat_map(|claims| claims.iter())
                 .filter(|claim| self.listens_to(claim.source))
                 .collect();
-            if !claims.is_empty() && claims.iter().all(|claim| self.is_old(claim, now)) {
+            let is_old = !claims.is_empty() && claims.iter().all(|claim| self.is_old(claim, now));
+            let can_ask = || claims.iter().any(|claim| self.can_ask_anew(claim.source));
+            let lately = || candidate.keys.iter().any(|key| self.refreshed.contains_key(key));
+            if is_old && can_ask() && !lately() {
                 old.push(candidate.name.to_string());
             }
         }
         old
+    }
+
+    /// Whether a name is asked about in order to show it. The identity provider's own keys are known here in lower case
+    /// only, and would not be found so.
+    fn can_ask_anew(&self, source: Source) -> bool {
+        match source {
+            Source::Members => true,
+            Source::Scim => self.can_ask(source) && !self.spelling_counts,
+            _ => self.can_ask(source),
+        }
     }
 
     fn is_old(&self, claim: &Claim, now: i64) -> bool {

@@ -277,7 +277,7 @@ impl Identity {
         profile.is_some_and(|profile| !profile.email.is_empty() && NameKey::of(&profile.email) != *address)
     }
 
-    fn can_ask(&self, source: Source) -> bool {
+    pub(super) fn can_ask(&self, source: Source) -> bool {
         match source {
             Source::Admin => self.live.has(Link::Admin),
             Source::Scim => self.live.has(Link::Scim),
@@ -382,6 +382,7 @@ impl Identity {
             Ok::<_, Error>(profiles)
         };
         let profiles = profiles.await;
+        let mut changed = Vec::new();
         for case in cases {
             let disputed = case.verdict() == Verdict::Ambiguous;
             if of_pages(case, disputed).is_empty() {
@@ -417,11 +418,12 @@ impl Identity {
                     }
                 }
                 if kept.iter().ne(before) {
-                    self.heard.replace(key, Source::Members, &kept);
+                    changed.push((key.clone(), kept));
                 }
             }
             case.replace(Source::Members, still);
         }
+        self.heard.replace_all(Source::Members, changed);
     }
 }
 

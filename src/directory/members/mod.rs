@@ -12,8 +12,8 @@ use moka::ops::compute::Op;
 
 use super::ledger::{Ledger, View};
 use super::plan::Change;
-use super::{Error, walk};
-use crate::cloud::{Admin, Confluence};
+use super::{Error, org, walk};
+use crate::cloud::{Admin, Confluence, Profile, Who};
 use crate::metrics::Metrics;
 use crate::model::{AccountId, Context, GroupId};
 use crate::settings;
@@ -113,6 +113,19 @@ impl Members {
                 retry_after: Duration::from_secs(5),
                 cause: "the group is being changed while it is read, so no complete list can be told".to_owned(),
             }),
+        }
+    }
+
+    /// Whether there is a key that shows people's addresses.
+    pub fn can_introduce(&self) -> bool {
+        self.admin.is_some()
+    }
+
+    /// A group's people with their addresses, whatever their profiles hide. Calls: ⌈members ÷ 100⌉.
+    pub async fn introduce(&self, group: &GroupId, context: &Context) -> Result<Vec<Arc<Profile>>, Error> {
+        match &self.admin {
+            Some(admin) => Ok(org::people(admin, group, Who::Everybody, context).await?.rows),
+            None => Ok(Vec::new()),
         }
     }
 

@@ -35,8 +35,8 @@ pub struct Roster {
     learned: OnceCell<()>,
 }
 
-/// Under which circumstances a roster's rows were made ready to be shown: our own changes, and the identity map.
-pub type Version = (u64, u64);
+/// Under which circumstances a roster's rows were made ready to be shown: our own changes, and what was known of names.
+pub type Version = (u64, (u64, u64));
 
 #[derive(Clone, Debug)]
 struct Shown {
