@@ -227,9 +227,14 @@ impl Directory {
     /// organisation is asked, once: they would be shown by their ids, and a script would throw them out.
     async fn meet(&self, group: &Group, roster: &Roster, context: &Context) -> Result<(), Error> {
         self.identity.learn(&roster.rows).await?;
-        if self.members.can_introduce() && self.identity.has_strangers(&roster.rows).await? {
+        if !self.members.can_introduce() {
+            return Ok(());
+        }
+        let strangers = self.identity.strangers(&roster.rows).await?;
+        if !strangers.is_empty() {
             let people = self.members.introduce(&group.id, context).await?;
             self.identity.learn(&people).await?;
+            self.identity.introduced(strangers);
         }
         Ok(())
     }

@@ -180,15 +180,15 @@ impl Identity {
         (self.map.generation(), self.heard.news())
     }
 
-    /// Whether a row of the map may wait for the address of one of these people: Confluence hides it, and nobody has
-    /// told it. Those of whom that was asked lately do not count.
+    /// The people for whose address a row of the map may wait: Confluence hides it, and nobody has told it. Those who
+    /// were introduced lately do not count.
     ///
     /// # Errors
     /// What was learned cannot be read.
-    pub async fn has_strangers(&self, profiles: &[Arc<Profile>]) -> Result<bool, super::Error> {
+    pub async fn strangers(&self, profiles: &[Arc<Profile>]) -> Result<Vec<AccountId>, super::Error> {
         let map = self.map.now();
         if !map.has_aliases() || !self.chain.contains(&Link::Map) {
-            return Ok(false);
+            return Ok(Vec::new());
         }
         let is_candidate = |profile: &&Arc<Profile>| {
             profile.email.is_empty()
@@ -202,14 +202,15 @@ impl Identity {
             .map(|profile| profile.account.clone())
             .collect();
         let known = self.heard.names_of(&candidates).await.map_err(names::unreadable)?;
-        let mut has_any = false;
-        for (account, known) in candidates.into_iter().zip(known) {
-            if known.is_empty() {
-                has_any = true;
-                self.introduced.insert(account, ());
-            }
+        let strangers = candidates.into_iter().zip(known).filter(|(_, known)| known.is_empty());
+        Ok(strangers.map(|(account, _)| account).collect())
+    }
+
+    /// Whatever the organisation knows of these people has been learned.
+    pub fn introduced(&self, people: Vec<AccountId>) {
+        for account in people {
+            self.introduced.insert(account, ());
         }
-        Ok(has_any)
     }
 
     /// Remembers accounts that Cloud showed, and the addresses that it showed with them.
