@@ -372,6 +372,26 @@ async fn what_was_learned_is_exported_as_a_map_that_can_be_used() {
             .code(),
         Some(2)
     );
+    // What nobody would believe now is told, and left out.
+    desk.replace(
+        "[identity]\n",
+        "[identity]\nsources = [\"map\", \"account_id\", \"learned\", \"members\"]\n",
+    );
+    for (arguments, lines, told) in [
+        (&["identities", "export"][..], 1, true),
+        (&["identities", "export", "--all"], 21, false),
+        (&["identities", "export", "--json"], 20, false),
+    ] {
+        let output = desk.run(arguments, "").await;
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).lines().count(),
+            lines,
+            "{arguments:?}"
+        );
+        let why = "20 answers were left out: of sources that are not in identity.sources";
+        assert_eq!(text(&output).contains(why), told, "{}", text(&output));
+    }
     let lines = text(&desk.run(&["identities", "export", "--json"], "").await);
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!(
