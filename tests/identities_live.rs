@@ -288,7 +288,13 @@ async fn a_caller_is_not_there_to_bring_a_credential() {
         assert!(text(&output).contains(wanted), "{}", text(&output));
     }
     let calls = desk.cloud.stats().await["by_operation"].clone();
-    assert_eq!(calls, json!({}), "{calls}");
+    let asked: Vec<_> = calls
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, calls)| *calls != 0)
+        .collect();
+    assert!(asked.is_empty(), "{asked:?}");
 }
 
 #[cfg(unix)]
