@@ -53,6 +53,17 @@ impl Desk {
         std::fs::write(self.path(name), text).unwrap();
     }
 
+    fn replace(&self, what: &str, with: &str) {
+        let settings = std::fs::read_to_string(self.path("facade.toml")).unwrap();
+        assert!(settings.contains(what), "{settings}");
+        self.write("facade.toml", &settings.replacen(what, with, 1));
+    }
+
+    /// Adds settings to a section.
+    fn add(&self, section: &str, settings: &str) {
+        self.replace(section, &format!("{section}{settings}"));
+    }
+
     async fn run(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
         command.args(arguments).args(["--config", &self.path("facade.toml")]);
@@ -179,8 +190,140 @@ async fn names_are_read_from_standard_input_and_their_cost_is_told() {
     let output = desk.run(&["identities", "resolve", "user000009@example.com"], "").await;
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("cloud.admin.api_key"), "{}", text(&output));
-    let output = desk.run(&["identities", "check", "--names", "facade.toml"], "").await;
+    let output = desk
+        .run(
+            &[
+                "identities",
+                "check",
+                "--json",
+                "--names",
+                "facade.toml",
+                "--report",
+                "r.txt",
+            ],
+            "",
+        )
+        .await;
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let not_asked = json_of(&output);
+    let rows = section(&not_asked, "not_asked");
+    assert!(
+        !rows.is_empty() && section(&not_asked, "unresolved").is_empty(),
+        "{not_asked:#}"
+    );
+    assert!(rows[0]["reason"].as_str().unwrap().contains("cloud.admin.api_key"));
+    assert!(text(&output).contains("could not be asked"), "{}", text(&output));
+    assert!(
+        std::fs::read_to_string(desk.path("r.txt"))
+            .unwrap()
+            .contains("Could not be asked")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_comes_back_is_asked_again_and_one_that_stays_away_costs_only_its_own_names() {
+    let names: Vec<String> = (1..=1500).map(|n| format!("user{n:06}@example.com")).collect();
+    let map = format!("email,account_id\n{},\nnobody@example.com,\n", names.join(",\n"));
+    let desk = Desk::new(1600, 3, &map).await;
+    desk.add("[cloud]\n", "max_tries = 1\n");
+    desk.cloud.switch(json!({ "error_5xx": 0.4 })).await;
+    let switched_off = async {
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        desk.cloud.switch(json!({ "error_5xx": null })).await;
+    };
+    let input = names.join("\n");
+    let resolve = desk.run(&["identities", "resolve", "--json", "-"], &input);
+    let (output, ()) = tokio::join!(resolve, switched_off);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(text(&output).lines().count(), 1501);
+    // All of it was kept, so that the source can be away now.
+    desk.cloud.switch(json!({ "admin_refused": 403 })).await;
+    let output = desk.run(&["identities", "check", "--json"], "").await;
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report = json_of(&output);
+    let not_asked = section(&report, "not_asked");
+    assert_eq!(
+        (not_asked.len(), &not_asked[0]["name"]),
+        (1, &json!("nobody@example.com"))
+    );
+    let figures = report["summary"].to_string();
+    assert!(figures.contains("1500"), "{figures}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_see_the_groups_is_told_before_the_names_are_asked_about() {
+    let desk = Desk::new(30, 3, MAP).await;
+    desk.cloud.switch(json!({ "unauthorized": 401 })).await;
+    let output = desk.run(&["identities", "check"], "").await;
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(
+        text(&output).contains("the groups cannot be listed"),
+        "{}",
+        text(&output)
+    );
+    let calls = desk.cloud.stats().await["by_operation"].clone();
+    assert_eq!(calls["admin_search_users"].as_u64().unwrap_or(0), 0, "{calls}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_is_not_there_to_bring_a_credential() {
+    let desk = Desk::new(30, 0, MAP).await;
+    desk.replace("mode = \"open\"", "mode = \"passthrough\"");
+    desk.replace("email = \"user000001@example.com\"\n", "");
+    desk.replace("api_token = \"site-token\"\n", "");
+    for arguments in [&["identities", "check"][..], &["identities", "resolve", "jdoe"]] {
+        let output = desk.run(arguments, "").await;
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        let wanted = "needs a credential of its own: cloud.email and cloud.api_token";
+        assert!(text(&output).contains(wanted), "{}", text(&output));
+    }
+    let calls = desk.cloud.stats().await["by_operation"].clone();
+    let asked: Vec<_> = calls
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, calls)| *calls != 0)
+        .collect();
+    assert!(asked.is_empty(), "{asked:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_where_another_user_keeps_it() {
+    let desk = Desk::new(30, 0, MAP).await;
+    std::fs::create_dir(desk.path("state")).unwrap();
+    if std::os::unix::fs::chown(desk.path("state"), Some(4242), Some(4242)).is_err() {
+        eprintln!("only an administrator can give a folder away: not tested");
+        return;
+    }
+    for arguments in [
+        &["identities", "check"][..],
+        &["identities", "resolve", "user000003@example.com"],
+        &["check"],
+    ] {
+        let output = desk.run(arguments, "").await;
+        assert!(output.status.code() < Some(2), "{}", text(&output));
+        assert!(
+            text(&output).contains("belongs to the user with id 4242"),
+            "{}",
+            text(&output)
+        );
+        assert_eq!(
+            std::fs::read_dir(desk.path("state")).unwrap().count(),
+            0,
+            "{arguments:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,6 +378,26 @@ async fn what_was_learned_is_exported_as_a_map_that_can_be_used() {
             .code(),
         Some(2)
     );
+    // What nobody would believe now is told, and left out.
+    desk.replace(
+        "[identity]\n",
+        "[identity]\nsources = [\"map\", \"account_id\", \"learned\", \"members\"]\n",
+    );
+    for (arguments, lines, told) in [
+        (&["identities", "export"][..], 1, true),
+        (&["identities", "export", "--all"], 21, false),
+        (&["identities", "export", "--json"], 20, false),
+    ] {
+        let output = desk.run(arguments, "").await;
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).lines().count(),
+            lines,
+            "{arguments:?}"
+        );
+        let why = "20 answers were left out: of sources that are not in identity.sources";
+        assert_eq!(text(&output).contains(why), told, "{}", text(&output));
+    }
     let lines = text(&desk.run(&["identities", "export", "--json"], "").await);
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!(

@@ -1,16 +1,23 @@
 //! A facade that serves nobody: it answers its operator's questions about names, with the same sources and the same
 //! rules as the one that serves.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
 
 use crate::cloud::{Confluence, Operation};
 use crate::directory::identity::{Current, Map, Own, Resolution};
 use crate::directory::{Directory, Error, Process};
 use crate::metrics::Metrics;
 use crate::model::{Caller, Context, RequestId};
-use crate::settings::{Faults, Settings, seconds};
+use crate::settings::{Faults, Mode, Settings};
 use crate::store::{self, StateLock, Store};
+
+/// How long an operator waits for one question: a thousand names that are asked one by one, a few at a time and as fast
+/// as a busy source allows, take a quarter of it, and nobody's connection is held open meanwhile.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Answers questions about names, groups and accounts.
 pub struct Inspector {
@@ -18,7 +25,6 @@ pub struct Inspector {
     map: Arc<Current>,
     store: Store,
     metrics: Metrics,
-    patience: Duration,
     /// Why what was learned before is not used, if it is not.
     apart: Option<String>,
     // The order of the fields is that of letting go: first the store, then its place.
@@ -27,24 +33,39 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// Reads the map and opens the store. Where a running facade has the state directory, what that one learned is not
-    /// used, and what is learned here is forgotten.
+    /// Reads the map and opens the store. Where a running facade has the state directory, or it belongs to another user,
+    /// what was learned there is not used, and what is learned here is forgotten.
     ///
     /// # Errors
     /// Everything that is at fault with settings and files.
     pub fn new(mut settings: Settings) -> Result<Self, Faults> {
         settings.validate()?;
         let one = |fault: String| Faults(vec![fault]);
+        let has_credential = !settings.cloud.email.is_empty() && !settings.cloud.api_token.expose_secret().is_empty();
+        if settings.inbound.mode == Mode::Passthrough && !has_credential {
+            let fault = "in mode passthrough callers bring their own credential, and this command has no caller: it needs \
+                         a credential of its own: cloud.email and cloud.api_token";
+            return Err(one(fault.to_owned()));
+        }
+        // What the sources take as the longest wait for an answer must not undercut that of whoever asks.
+        settings.extender.read_deadline_s = PATIENCE.as_secs();
         let map = Arc::new(Current::new(super::load_map(&settings)?));
-        let (lock, elsewhere, apart) = match StateLock::take(&settings.state_dir) {
+        let taken = match Self::foreign(&settings.state_dir) {
+            Some(why) => Err(why),
+            None => match StateLock::take(&settings.state_dir) {
+                Ok(lock) => Ok(lock),
+                Err(used @ store::Error::InUse { .. }) => Err(used.to_string()),
+                Err(error) => return Err(one(error.to_string())),
+            },
+        };
+        let (lock, elsewhere, apart) = match taken {
             Ok(lock) => (lock, None, None),
-            Err(used @ store::Error::InUse { .. }) => {
+            Err(why) => {
                 let elsewhere = tempfile::tempdir().map_err(|e| one(format!("a temporary directory: {e}")))?;
                 settings.state_dir = elsewhere.path().to_owned();
                 let lock = StateLock::take(&settings.state_dir).map_err(|e| one(e.to_string()))?;
-                (lock, Some(elsewhere), Some(used.to_string()))
+                (lock, Some(elsewhere), Some(why))
             }
-            Err(error) => return Err(one(error.to_string())),
         };
         let metrics = Metrics::new();
         let audit = super::audit(&settings, metrics.clone()).map_err(one)?;
@@ -54,7 +75,6 @@ impl Inspector {
             drivers: super::drivers(&settings, &metrics)?,
             store: Some(store.clone()),
         };
-        let patience = seconds(settings.extender.read_deadline_s);
         let process = Process::new(
             Arc::clone(&map),
             audit,
@@ -67,11 +87,32 @@ impl Inspector {
             map,
             store,
             metrics,
-            patience,
             apart,
             _lock: lock,
             _elsewhere: elsewhere,
         })
+    }
+
+    /// Whose the state directory is, if it belongs to another user than the one who runs this: files that were made in
+    /// it now could not be opened by the service.
+    #[must_use]
+    pub fn foreign(state_dir: &Path) -> Option<String> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            let theirs = std::fs::metadata(state_dir).ok()?.uid();
+            // Whoever makes a file owns it.
+            let ours = tempfile::tempfile().ok()?.metadata().ok()?.uid();
+            (theirs != ours).then(|| {
+                let shown = state_dir.display();
+                format!("the state directory {shown} belongs to the user with id {theirs}, and this runs as {ours}")
+            })
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = state_dir;
+            None
+        }
     }
 
     /// The identity map.
@@ -86,7 +127,7 @@ impl Inspector {
         &self.directory
     }
 
-    /// Why what was learned before is not used, if it is not.
+    /// Why what was learned before is not used, nor what is learned now kept, if it is not.
     #[must_use]
     pub fn apart(&self) -> Option<&str> {
         self.apart.as_deref()
@@ -98,15 +139,15 @@ impl Inspector {
         let caller = Caller {
             name: "operator".into(),
         };
-        Context::new(RequestId::random(), caller, self.patience)
+        Context::new(RequestId::random(), caller, PATIENCE)
     }
 
     /// What each name means, in order, and who says so.
     ///
     /// # Errors
     /// What was learned cannot be read.
-    pub async fn explain(&self, names: &[String]) -> Result<Vec<Resolution>, Error> {
-        self.directory.explain(names, &self.context()).await
+    pub async fn explain(&self, names: &[String], context: &Context) -> Result<Vec<Resolution>, Error> {
+        self.directory.explain(names, context).await
     }
 
     /// Requests to Cloud so far, by operation; those with none left out.

@@ -261,7 +261,6 @@ async fn nobody_is_unknown_because_a_source_fails() {
     let faults = [
         (ADMIN, json!({ "admin_down": true }), 503),
         (ADMIN, json!({ "admin_garbage": "empty" }), 503),
-        (ADMIN, json!({ "admin_garbage": "no_email" }), 503),
         (ADMIN, json!({ "admin_garbage": "truncated" }), 503),
         (ADMIN, json!({ "admin_refused": 401 }), 502),
         (ADMIN, json!({ "admin_refused": 403 }), 502),
@@ -304,6 +303,21 @@ async fn nobody_is_unknown_because_a_source_fails() {
         let answer = world.users("addUsers/team", &["mapped", name]).await;
         assert_eq!(lists(&answer).0, [name], "{fault}: {}", answer.text());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_back_without_an_address_is_nobody_for_certain_and_holds_nobody_up() {
+    let map = "username,account_id,email\nmapped,ID,m@example.com\n";
+    let simulated = options(20, &[("team", 2)]);
+    let id = Simulator::new(&simulated).unwrap().people()[8].account_id.clone();
+    let world = world_of(simulated, &map.replace("ID", &id), ADMIN, |_| {}).await;
+    world.cloud.switch(json!({ "admin_garbage": "no_email" })).await;
+    let answer = world
+        .users("addUsers/team", &["mapped", "user000005@example.com"])
+        .await;
+    assert_eq!(lists(&answer).0, ["mapped"], "{}", answer.text());
+    assert_eq!(reason(&world, &answer, "user000005@example.com"), "ambiguous");
+    assert_eq!(world.cloud.truth("team").await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,8 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+use super::asking::{AT_ONCE, Asking, insist};
 use super::files::{self, Form};
-use super::resolve::{candidates, told_cost};
+use super::resolve::{candidates, tell_apart, told_cost};
 use crate::cloud::Group;
 use crate::directory::identity::{Map, Resolution};
 use crate::migration::harvest::{self, What};
@@ -18,9 +19,6 @@ use crate::migration::report::{Cell, Count, Kind, Report, Section, Source, Tone}
 use crate::model::{AccountId, GroupName, NameKey, Skip, Standing};
 use crate::server::Inspector;
 use crate::settings::Settings;
-
-/// Names that are asked about at once: what they cost is shared, and the bar moves.
-const AT_ONCE: usize = 1000;
 
 /// The readiness report: what every name becomes, and what stands in the way
 #[derive(Debug, clap::Args)]
@@ -49,18 +47,23 @@ struct Asked {
     places: Vec<String>,
 }
 
+/// The users, the groups, and where their names stand.
+type Harvested = (Vec<Asked>, Vec<Asked>, Vec<Source>);
+
 /// What was found about the names.
-#[derive(Default)]
 struct Names {
     resolved: usize,
+    failed: usize,
     accounts: HashSet<AccountId>,
     sections: BTreeMap<Kind, Section>,
+    not_asked: Section,
 }
 
 /// 0: ready; 1: findings.
 ///
 /// # Errors
-/// Why there is no report: faults of settings and files, or a source that could not be asked.
+/// Why there is no report: faults of settings and files, or Cloud does not show its groups; or, once the report is told,
+/// how much of it is missing because a source could not be asked.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let forms: Vec<(Form, &Path)> = args
         .report
@@ -72,31 +75,65 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     files::check_targets(&targets, &scripts, args.force)?;
     let settings = Settings::load(args.config.as_deref(), "", None)?;
     crate::cli::start_log(&settings.log)?;
-    let (mut users, mut groups, mut sources) = harvested(&scripts)?;
+    let harvested = harvested(&scripts)?;
     let map_file = settings.identity.map_file.clone();
     let inspector = Inspector::new(settings)?;
+    tell_apart(&inspector);
+    let report = survey(harvested, map_file.as_deref(), !scripts.is_empty(), &inspector).await;
+    // Whatever came of it: what was learned on the way is not asked for again.
+    let kept = inspector.finish().await.context("what was learned is lost");
+    let report = report?;
+    for (form, path) in forms {
+        let text = form.render(&report);
+        files::write_whole(path, args.force, |to| to.write_all(text.as_bytes()))?;
+    }
+    let printed = if args.json { Form::Json } else { Form::Text }.render(&report);
+    files::print(&mut io::stdout(), &printed)?;
+    kept?;
+    let not_asked = report.sections.iter().filter(|section| section.kind == Kind::NotAsked);
+    let not_asked: usize = not_asked.map(|section| section.rows.len()).sum();
+    anyhow::ensure!(
+        not_asked == 0,
+        "nothing can be said of {not_asked} names and accounts, because a source could not be asked"
+    );
+    Ok(if report.findings() == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Asks for everything that the report tells.
+async fn survey(
+    (mut users, mut groups, mut sources): Harvested,
+    map_file: Option<&Path>,
+    of_scripts: bool,
+    inspector: &Inspector,
+) -> anyhow::Result<Report> {
     let map = inspector.map();
-    if scripts.is_empty() {
+    if !of_scripts {
         users = map.names().map(of_map).collect();
     }
-    sources.extend(map_file.map(|path| as_source(&path, &map)));
+    sources.extend(map_file.map(|path| as_source(path, &map)));
 
-    let names = look_into(&users, &inspector, !scripts.is_empty()).await?;
-    let seen = accounts_of(&map, &names.accounts, !scripts.is_empty());
-    let missing = missing(&seen, &inspector).await?;
-    let all_groups = inspector
-        .directory()
-        .survey_groups(&inspector.context())
+    // They are asked for first, for they are few: whoever may not see them is to know before the names have taken hours.
+    let context = inspector.context();
+    let all_groups = insist(&context, false, || inspector.directory().survey_groups(&context))
         .await
         .context("the groups cannot be listed")?;
     groups.retain(|asked| !asked.name.trim().is_empty());
+    let mut asking = Asking::new(inspector);
+    let mut names = look_into(&users, &map, &mut asking, of_scripts).await?;
+    let seen = accounts_of(&map, &names.accounts, of_scripts);
+    let missing = missing(&seen, &map, &mut asking, &mut names.not_asked).await;
+    let not_asked = names.not_asked;
 
     let mut sections: Vec<Section> = names.sections.into_values().collect();
     let count = |sections: &[Section], kind| {
         let of_kind = sections.iter().find(|section| section.kind == kind);
         of_kind.map_or(0, |section| section.rows.len())
     };
-    let merged = merged(&seen, &inspector).await?;
+    let merged = merged(&seen, inspector).await?;
     let merged_accounts = merged.rows.len();
     let mut summary = vec![
         Count::new("names", "names", users.len()),
@@ -121,20 +158,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ),
         Count::part("unresolved", "unknown", count(&sections, Kind::Unresolved), Tone::Open),
         Count::part("ambiguous", "ambiguous", count(&sections, Kind::Ambiguous), Tone::Bad),
+        Count::part("not_asked", "could not be asked", names.failed, Tone::Bad),
         Count::new("accounts", "accounts", seen.len()),
         Count::new("merged", "merged accounts", merged_accounts),
         Count::new("missing_in_cloud", "accounts not in Cloud", missing.rows.len()),
         Count::new("groups", "groups in Cloud", all_groups.len()),
     ];
-    let (duplicates, collisions) = if scripts.is_empty() {
-        twice(&map)
-    } else {
+    let (duplicates, collisions) = if of_scripts {
         (Section::new(Kind::Duplicates, &[]), Section::new(Kind::Collisions, &[]))
+    } else {
+        twice(&map)
     };
     summary.push(Count::new("duplicates", "duplicate rows", duplicates.rows.len()));
     summary.push(Count::new("collisions", "colliding usernames", collisions.rows.len()));
-    sections.extend([merged, missing, duplicates, collisions]);
-    sections.extend(group_sections(&all_groups, &groups, !scripts.is_empty()));
+    sections.extend([not_asked, merged, missing, duplicates, collisions]);
+    sections.extend(group_sections(&all_groups, &groups, of_scripts));
     let cost = told_cost(&inspector.cost());
     sources.push(Source {
         role: "cloud".to_owned(),
@@ -147,19 +185,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .into_iter()
             .collect(),
     });
-    let report = Report::new("Readiness", jiff::Timestamp::now(), sources, summary, sections);
-    inspector.finish().await.context("what was learned is lost")?;
-    for (form, path) in forms {
-        let text = form.render(&report);
-        files::write_whole(path, args.force, |to| to.write_all(text.as_bytes()))?;
-    }
-    let printed = if args.json { Form::Json } else { Form::Text }.render(&report);
-    files::print(&mut io::stdout(), &printed)?;
-    Ok(if report.findings() == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(Report::new(
+        "Readiness",
+        jiff::Timestamp::now(),
+        sources,
+        summary,
+        sections,
+    ))
 }
 
 fn of_map(name: &str) -> Asked {
@@ -181,7 +213,7 @@ fn as_source(path: &Path, map: &Map) -> Source {
 }
 
 /// The users' names, the groups' names, and the files they stand in.
-fn harvested(scripts: &[&Path]) -> anyhow::Result<(Vec<Asked>, Vec<Asked>, Vec<Source>)> {
+fn harvested(scripts: &[&Path]) -> anyhow::Result<Harvested> {
     let mut kinds: [BTreeMap<String, Asked>; 2] = Default::default();
     let mut sources = Vec::new();
     for (path, file) in scripts.iter().zip(files::short_names(scripts)) {
@@ -217,15 +249,20 @@ fn harvested(scripts: &[&Path]) -> anyhow::Result<(Vec<Asked>, Vec<Asked>, Vec<S
 }
 
 /// What each name becomes.
-async fn look_into(users: &[Asked], inspector: &Inspector, of_scripts: bool) -> anyhow::Result<Names> {
+async fn look_into(users: &[Asked], map: &Map, asking: &mut Asking<'_>, of_scripts: bool) -> anyhow::Result<Names> {
     let bar = files::counter(users.len() as u64, "names");
-    let map = inspector.map();
-    let mut names = Names::default();
+    let mut names = Names {
+        resolved: 0,
+        failed: 0,
+        accounts: HashSet::new(),
+        sections: BTreeMap::new(),
+        not_asked: Section::new(Kind::NotAsked, &["name", "reason"]),
+    };
     for chunk in users.chunks(AT_ONCE) {
         let asked: Vec<String> = chunk.iter().map(|asked| asked.name.clone()).collect();
-        let resolutions = inspector.explain(&asked).await?;
+        let resolutions = asking.explain(&asked).await?;
         for (asked, resolution) in chunk.iter().zip(resolutions) {
-            names.take(asked, &resolution, &map, of_scripts)?;
+            names.take(asked, &resolution, map, of_scripts);
         }
         bar.inc(chunk.len() as u64);
     }
@@ -234,9 +271,12 @@ async fn look_into(users: &[Asked], inspector: &Inspector, of_scripts: bool) -> 
 }
 
 impl Names {
-    fn take(&mut self, asked: &Asked, resolution: &Resolution, map: &Map, of_scripts: bool) -> anyhow::Result<()> {
+    fn take(&mut self, asked: &Asked, resolution: &Resolution, map: &Map, of_scripts: bool) {
         if let Some(error) = &resolution.failed {
-            anyhow::bail!("{:?} cannot be looked into: {error}", asked.name);
+            self.failed += 1;
+            let row = vec![asked.name.as_str().into(), error.to_string().into()];
+            self.not_asked.rows.push(row);
+            return;
         }
         if let Ok((account, _)) = &resolution.meaning {
             self.accounts.insert(account.clone());
@@ -244,7 +284,7 @@ impl Names {
         let kind = match &resolution.meaning {
             Ok((_, Standing::Active)) => {
                 self.resolved += 1;
-                return Ok(());
+                return;
             }
             Ok((_, Standing::Deactivated)) | Err(Skip::Deactivated) => Kind::Deactivated,
             Ok((_, Standing::Tombstoned)) | Err(Skip::Tombstoned) => Kind::Tombstoned,
@@ -272,7 +312,6 @@ impl Names {
             row.extend([Cell::from(asked.times), asked.places.clone().into()]);
         }
         section.rows.push(row);
-        Ok(())
     }
 }
 
@@ -291,16 +330,19 @@ fn accounts_of(map: &Map, named: &HashSet<AccountId>, of_scripts: bool) -> Vec<A
 }
 
 /// Accounts of the map that Cloud does not know.
-async fn missing(accounts: &[AccountId], inspector: &Inspector) -> anyhow::Result<Section> {
+async fn missing(accounts: &[AccountId], map: &Map, asking: &mut Asking<'_>, not_asked: &mut Section) -> Section {
     let mut section = Section::new(Kind::MissingInCloud, &["account_id", "usernames"]);
     section.title = Cow::Borrowed("Accounts of the map that Cloud does not know");
     section.why = Cow::Borrowed("Calls that name these accounts will report them as skipped: Cloud refuses them.");
     section.what_to_do = Cow::Borrowed("Build the map again from a fresh export of the site's users.");
-    let map = inspector.map();
     let bar = files::counter(accounts.len() as u64, "accounts");
     for chunk in accounts.chunks(AT_ONCE) {
-        let known = inspector.directory().accounts(chunk, &inspector.context()).await?;
-        for account in chunk.iter().filter(|account| !known.contains_key(account)) {
+        let absent = asking.absent(chunk).await.unwrap_or_else(|error| {
+            let row = |account: &AccountId| vec![account.as_str().into(), error.to_string().into()];
+            not_asked.rows.extend(chunk.iter().map(row));
+            Vec::new()
+        });
+        for account in absent {
             let usernames = map
                 .by_account(account.as_str())
                 .map(|entry| entry.usernames().map(str::to_owned).collect());
@@ -311,7 +353,7 @@ async fn missing(accounts: &[AccountId], inspector: &Inspector) -> anyhow::Resul
         bar.inc(chunk.len() as u64);
     }
     bar.finish_and_clear();
-    Ok(section)
+    section
 }
 
 /// Accounts with several usernames, under the one they are shown with.

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::files;
-use crate::model::Standing;
-use crate::settings::Settings;
-use crate::store::{Error, ReadOnly};
+use crate::model::{Source, Standing};
+use crate::settings::{Link, Settings};
+use crate::store::{Error, Learned, ReadOnly};
 
 /// Write what was learned as an identity map; works beside a running facade
 #[derive(Debug, clap::Args)]
@@ -18,9 +18,13 @@ pub struct Args {
     /// Where it is written; `-` is standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
-    /// Write JSON, one object a line, with the date of each answer
+    /// Write JSON, one object a line, with the date of each answer; nothing is left out
     #[arg(long)]
     json: bool,
+    /// Leave nothing out: neither what is too old to be believed, nor what sources said that are not asked any more, nor
+    /// accounts that were switched off when somebody looked
+    #[arg(long)]
+    all: bool,
     /// Write over a file that exists already
     #[arg(long)]
     force: bool,
@@ -29,7 +33,76 @@ pub struct Args {
     config: Option<PathBuf>,
 }
 
-/// Writes every learned answer, in order of name.
+/// What was learned is true for a time, and a map until it is changed: what is not believed now does not go into one.
+#[derive(Default)]
+struct LeftOut {
+    old: u64,
+    unasked: u64,
+    switched_off: u64,
+}
+
+/// What goes into a map.
+struct Choice {
+    /// The moment before which an answer is too old, in epoch milliseconds.
+    since: i64,
+    sources: Vec<Link>,
+}
+
+/// How far apart two readings of a clock that is being set may be.
+const CLOCK_MS: i64 = 60_000;
+
+impl Choice {
+    fn new(settings: &Settings, now: i64) -> Self {
+        let days = i64::try_from(settings.identity.learned_max_age_days).unwrap_or(i64::MAX);
+        Self {
+            since: now.saturating_sub(days.saturating_mul(86_400_000)),
+            sources: settings.identity.sources.clone(),
+        }
+    }
+
+    /// Whether the answer goes into the map; if not, why it is left out is counted.
+    fn takes(&self, learned: &Learned, now: i64, left_out: &mut LeftOut) -> bool {
+        let link = match learned.source {
+            Source::Map => Link::Map,
+            Source::AccountId => Link::AccountId,
+            Source::Members => Link::Members,
+            Source::Admin => Link::Admin,
+            Source::Scim => Link::Scim,
+            Source::Jira => Link::Jira,
+        };
+        // What was said at a time that has not come was said nobody knows when.
+        let is_old = !(self.since..=now.saturating_add(CLOCK_MS)).contains(&learned.learned_at);
+        let why = if is_old {
+            &mut left_out.old
+        } else if !self.sources.contains(&link) {
+            &mut left_out.unasked
+        } else if learned.standing == Standing::Deactivated {
+            &mut left_out.switched_off
+        } else {
+            return true;
+        };
+        *why += 1;
+        false
+    }
+}
+
+impl LeftOut {
+    fn tell(&self) {
+        let reasons = [
+            (self.old, "older than identity.learned_max_age_days"),
+            (self.unasked, "of sources that are not in identity.sources"),
+            (
+                self.switched_off,
+                "switched off when they were looked up, and perhaps not any more",
+            ),
+        ];
+        for (answers, reason) in reasons.iter().filter(|(answers, _)| *answers > 0) {
+            eprintln!("{answers} answers were left out: {reason} (--all keeps them)");
+        }
+    }
+}
+
+/// Writes what was learned, in order of name.
 ///
 /// # Errors
 /// No store, one that cannot be read, or a file that cannot be written.
@@ -40,11 +113,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !to_stdout {
         files::check_targets(&[&args.out], &[], args.force)?;
     }
-    let write = |to: &mut dyn io::Write| {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let choice = Choice::new(&settings, now);
+    let mut left_out = LeftOut::default();
+    let mut write = |to: &mut dyn io::Write| {
         if args.json {
             write_json(&store, to)
         } else {
-            write_map(&store, to)
+            write_map(&store, to, |learned| {
+                args.all || choice.takes(learned, now, &mut left_out)
+            })
         }
     };
     if to_stdout {
@@ -55,13 +133,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         files::write_whole(&args.out, args.force, write)?;
     }
+    left_out.tell();
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_map(store: &ReadOnly, to: &mut dyn io::Write) -> io::Result<()> {
+fn write_map(store: &ReadOnly, to: &mut dyn io::Write, mut takes: impl FnMut(&Learned) -> bool) -> io::Result<()> {
     let mut map = csv::Writer::from_writer(to);
     map.write_record(["username", "email", "account_id", "status", "source"])?;
     store.for_each(|learned| {
+        if !takes(&learned) {
+            return Ok(());
+        }
         let name = learned.name.as_str();
         let (username, email) = if name.contains('@') { ("", name) } else { (name, "") };
         let status = match learned.standing {
@@ -111,5 +193,37 @@ impl From<csv::Error> for Fault {
 impl From<Fault> for io::Error {
     fn from(fault: Fault) -> Self {
         fault.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AccountId, NameKey};
+
+    #[test]
+    fn what_is_not_believed_now_is_not_made_into_a_lasting_truth() {
+        const DAY: i64 = 86_400_000;
+        let now = 100 * DAY;
+        let choice = Choice {
+            since: now - 30 * DAY,
+            sources: vec![Link::Map, Link::Admin],
+        };
+        let learned = |source, standing, days: i64| Learned {
+            name: NameKey::of("a@example.com"),
+            account: AccountId::new("a"),
+            source,
+            standing,
+            learned_at: now - days * DAY,
+        };
+        let mut left_out = LeftOut::default();
+        let mut takes = |learned: &Learned| choice.takes(learned, now, &mut left_out);
+        assert!(takes(&learned(Source::Admin, Standing::Active, 30)));
+        assert!(takes(&learned(Source::Admin, Standing::App, 0)));
+        assert!(!takes(&learned(Source::Admin, Standing::Active, 31)));
+        assert!(!takes(&learned(Source::Admin, Standing::Active, -1)));
+        assert!(!takes(&learned(Source::Jira, Standing::Active, 0)));
+        assert!(!takes(&learned(Source::Admin, Standing::Deactivated, 0)));
+        assert_eq!((left_out.old, left_out.unasked, left_out.switched_off), (2, 1, 1));
     }
 }

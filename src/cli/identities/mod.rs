@@ -1,5 +1,6 @@
 //! `identities`: the identity map and what scripts will meet, one file a sub-command.
 
+mod asking;
 mod build;
 mod check;
 mod export;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::asking::{AT_ONCE, Asking};
 use super::files;
 use crate::directory::identity::{Map, Resolution};
 use crate::model::Skip;
@@ -36,49 +37,64 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     crate::cli::start_log(&settings.log)?;
     let names = names(&args.names)?;
     let inspector = Inspector::new(settings)?;
-    if let Some(why) = inspector.apart() {
-        eprintln!("what was learned before is not used: {why}");
-    }
-    let map = inspector.map();
-    let resolutions = inspector.explain(&names).await?;
-    let cost = inspector.cost();
-    let mut text = String::new();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(40);
-    for (name, resolution) in names.iter().zip(&resolutions) {
-        if args.json {
-            text.push_str(&format!("{}\n", as_json(name, resolution, &map)));
-        } else {
-            text.push_str(&format!(
-                "{:<width$}  {}\n",
-                printable(name),
-                told(name, resolution, &map)
-            ));
-        }
-    }
-    let failed = resolutions
-        .iter()
-        .filter(|resolution| resolution.failed.is_some())
-        .count();
-    if args.json {
-        let calls: serde_json::Map<String, Value> = cost
-            .iter()
-            .map(|(operation, calls)| ((*operation).to_owned(), json!(calls)))
-            .collect();
-        text.push_str(&format!("{}\n", json!({ "calls": calls })));
-    } else {
-        text.push_str(&format!("\n{}\n", told_cost(&cost)));
-    }
-    files::print(&mut io::stdout(), &text)?;
-    inspector.finish().await.context("what was learned is lost")?;
+    tell_apart(&inspector);
+    let told = tell(&names, args.json, &inspector).await;
+    let kept = inspector.finish().await.context("what was learned is lost");
+    let (failed, unresolved) = told?;
+    kept?;
     anyhow::ensure!(
         failed == 0,
         "nothing can be said of {failed} names, because a source could not be asked"
     );
-    Ok(if resolutions.iter().all(|resolution| resolution.meaning.is_ok()) {
+    Ok(if unresolved == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Says that what is learned is not kept, where it is not.
+pub fn tell_apart(inspector: &Inspector) {
+    if let Some(why) = inspector.apart() {
+        eprintln!("what was learned before is not used, and what is learned now is not kept: {why}");
+    }
+}
+
+/// Prints what the names mean, part after part: how many could not be told, and how many are not one account.
+async fn tell(names: &[String], as_objects: bool, inspector: &Inspector) -> anyhow::Result<(usize, usize)> {
+    let map = inspector.map();
+    let (mut failed, mut unresolved) = (0, 0);
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(40);
+    let mut asking = Asking::new(inspector);
+    for part in names.chunks(AT_ONCE) {
+        let mut text = String::new();
+        for (name, resolution) in part.iter().zip(asking.explain(part).await?) {
+            failed += usize::from(resolution.failed.is_some());
+            unresolved += usize::from(resolution.meaning.is_err());
+            if as_objects {
+                text.push_str(&format!("{}\n", as_json(name, &resolution, &map)));
+            } else {
+                text.push_str(&format!(
+                    "{:<width$}  {}\n",
+                    printable(name),
+                    told(name, &resolution, &map)
+                ));
+            }
+        }
+        files::print(&mut io::stdout(), &text)?;
+    }
+    let cost = inspector.cost();
+    let text = if as_objects {
+        let calls: serde_json::Map<String, Value> = cost
+            .iter()
+            .map(|(operation, calls)| ((*operation).to_owned(), json!(calls)))
+            .collect();
+        format!("{}\n", json!({ "calls": calls }))
+    } else {
+        format!("\n{}\n", told_cost(&cost))
+    };
+    files::print(&mut io::stdout(), &text)?;
+    Ok((failed, unresolved))
 }
 
 fn names(given: &[String]) -> anyhow::Result<Vec<String>> {

@@ -5,6 +5,8 @@
 pub enum Kind {
     /// Several usernames of one account.
     Merged,
+    /// Names of which nothing can be said, because a source could not be asked.
+    NotAsked,
     /// Names or addresses that stand for several accounts.
     Ambiguous,
     /// Rows or files that contradict each other.
@@ -45,8 +47,9 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Merged,
+        Self::NotAsked,
         Self::Ambiguous,
         Self::Conflicts,
         Self::Collisions,
@@ -87,6 +90,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Merged => "merged",
+            Self::NotAsked => "not_asked",
             Self::Ambiguous => "ambiguous",
             Self::Conflicts => "conflicts",
             Self::Collisions => "collisions",
@@ -113,6 +117,7 @@ impl Kind {
     pub fn title(self) -> &'static str {
         match self {
             Self::Merged => "Several usernames, one account",
+            Self::NotAsked => "Could not be asked",
             Self::Ambiguous => "One name, several accounts",
             Self::Conflicts => "Sources that contradict each other",
             Self::Collisions => "Usernames that differ in case alone",
@@ -141,6 +146,10 @@ impl Kind {
             Self::Merged => {
                 "A script that removes everybody it does not want finds a username here that it never put there. Taking \
                  that username out of a group takes the person out who is wanted under the other one."
+            }
+            Self::NotAsked => {
+                "A source gave no answer, so nothing can be said: these are neither known nor unknown. Calls that use \
+                 them are refused until it answers."
             }
             Self::Ambiguous => {
                 "Nobody can say which account is meant, so none is used: the name is refused rather than guessed."
@@ -197,6 +206,7 @@ impl Kind {
                 "Read these first. Keep one username of each account in the scripts, best the first one here, which is \
                  the one that lists show, and leave removals of merged accounts refused until that is done."
             }
+            Self::NotAsked => "Mend what the reason says, and check again: what was answered is not asked again.",
             Self::Ambiguous => {
                 "Find out which account is the right one, mend the source or switch the other account off, and build the \
                  map again."

@@ -4,6 +4,7 @@
 //! say whom it answers makes its whole answer worthless, because who is missing in it may be that row. A question that
 //! is refused says nothing of its name until another one like it was answered.
 
+mod memory;
 mod organisation;
 mod provider;
 mod search;
@@ -18,15 +19,12 @@ use super::batch::{Batcher, Found, Limits, Wanted};
 use super::claims::{Claim, Claims, Heard, now};
 use crate::cloud::{Admin, EMAILS, Error, Jira, Operation, Scim};
 use crate::metrics::Metrics;
-use crate::model::{AccountId, Context, RequestId, Source, Standing};
+use crate::model::{AccountId, Context, NameKey, RequestId, Source, Standing};
 use crate::settings::{Link, ScimMatch, ScimRead, Settings, seconds};
+use memory::Memory;
 use organisation::Organisation;
 use provider::Provider;
 use search::Search;
-
-/// Sources that are asked name by name keep it for so long at least that they found nobody: what does not fit into one
-/// request's patience is done by its repetitions only if these find the answers that came before.
-const ONE_BY_ONE: Duration = Duration::from_secs(300);
 
 /// The facade's own drivers; a caller who brings a credential has none.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +50,7 @@ trait Asked: Send + Sync + 'static {
 #[derive(Debug, Default)]
 pub struct Live {
     sources: Vec<(Link, Batcher)>,
+    memories: Vec<Memory>,
 }
 
 impl Live {
@@ -64,22 +63,24 @@ impl Live {
             at_once: (settings.cloud.max_in_flight / 2).max(1),
             window: Duration::from_millis(settings.identity.batch_window_ms),
             memory: negative,
-            negative_memory: if most == 1 { negative.max(ONE_BY_ONE) } else { negative },
+            negative_memory: negative,
             capacity: settings.cache.max_accounts,
             by_spelling: false,
         };
-        let make = Make {
+        let mut make = Make {
             heard,
             metrics,
             patience,
+            new_memory: &|| Memory::new(settings.cache.max_accounts, negative),
+            memories: Vec::new(),
         };
         let mut sources = Vec::new();
         for link in &settings.identity.sources {
             let batcher = match link {
-                Link::Admin => drivers
-                    .admin
-                    .clone()
-                    .map(|admin| make.batcher(Organisation::new(admin), limits(EMAILS))),
+                Link::Admin => drivers.admin.clone().map(|admin| {
+                    let apart = make.memory();
+                    make.batcher(Organisation::new(admin, apart), limits(EMAILS))
+                }),
                 Link::Scim => drivers.scim.clone().map(|scim| {
                     let limits = match settings.cloud.scim.read {
                         ScimRead::Each => Limits {
@@ -101,7 +102,10 @@ impl Live {
             };
             sources.extend(batcher.map(|batcher| (*link, batcher)));
         }
-        Self { sources }
+        Self {
+            sources,
+            memories: make.memories,
+        }
     }
 
     /// What one of the sources claims of each name, in order; nothing of a source that is not there.
@@ -122,6 +126,9 @@ impl Live {
         for (_, batcher) in &self.sources {
             batcher.forget();
         }
+        for memory in &self.memories {
+            memory.forget();
+        }
     }
 }
 
@@ -130,16 +137,43 @@ struct Make<'a> {
     heard: &'a Arc<Heard>,
     metrics: &'a Metrics,
     patience: Duration,
+    new_memory: &'a dyn Fn() -> Memory,
+    memories: Vec<Memory>,
 }
 
 impl Make<'_> {
-    fn batcher<S: Asked>(&self, source: S, limits: Limits) -> Batcher {
+    fn memory(&mut self) -> Memory {
+        let memory = (self.new_memory)();
+        self.memories.push(memory.clone());
+        memory
+    }
+
+    fn batcher<S: Asked>(&mut self, source: S, limits: Limits) -> Batcher {
         let (source, heard, patience) = (Arc::new(source), Arc::clone(self.heard), self.patience);
+        // A long list that is asked about name by name takes many requests; one that is put together does not.
+        let memory = (limits.most == 1).then(|| self.memory());
+        let by_spelling = limits.by_spelling;
         let ask = move |names: Vec<Wanted>, request: RequestId| {
-            let (source, heard) = (Arc::clone(&source), Arc::clone(&heard));
+            let (source, heard, memory) = (Arc::clone(&source), Arc::clone(&heard), memory.clone());
             async move {
+                let remembered = match (&memory, names.as_slice()) {
+                    (Some(memory), [wanted]) => Some((memory, wanted, slot(wanted, by_spelling))),
+                    _ => None,
+                };
+                if let Some((memory, wanted, slot)) = &remembered
+                    && let Some(claims) = memory.get(slot)
+                {
+                    return about(wanted, Ok(claims));
+                }
                 let found = source.ask(&names, &request, Instant::now() + patience).await;
                 keep(&heard, S::SOURCE, &names, &found);
+                // What is known for certain is remembered elsewhere.
+                if let Some((memory, wanted, slot)) = remembered
+                    && let Some(claims) = found.claims.get(&wanted.key)
+                    && claims.iter().all(|claim| !claim.is_proven)
+                {
+                    memory.put(slot, claims);
+                }
                 found
             }
             .boxed()
@@ -148,11 +182,25 @@ impl Make<'_> {
     }
 }
 
+/// Under which a question is remembered.
+fn slot(wanted: &Wanted, by_spelling: bool) -> NameKey {
+    if by_spelling {
+        NameKey::stored(&wanted.text)
+    } else {
+        wanted.key.clone()
+    }
+}
+
 /// Remembers what a source answered: what it said of these names before is no longer so. What proves nothing is not
-/// worth remembering.
+/// worth remembering. Whom the organisation does not show with their address it neither confirms nor denies.
 fn keep(heard: &Heard, source: Source, names: &[Wanted], found: &Found) {
     let told = names.iter().filter_map(|wanted| {
         let claims = match found.claims.get(&wanted.key) {
+            Some(claims)
+                if source == Source::Admin && !claims.is_empty() && claims.iter().all(|claim| !claim.is_proven) =>
+            {
+                return None;
+            }
             Some(claims) => claims.iter().filter(|claim| claim.is_proven).cloned().collect(),
             None if found.failed.is_none() => Vec::new(),
             None => return None,

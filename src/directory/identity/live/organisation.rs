@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::super::batch::{Found, Wanted};
 use super::super::claims::Claim;
+use super::memory::Memory;
 use super::{Asked, claim, unintelligible};
 use crate::cloud::{Admin, Error, Operation, OrgUser, Patience};
 use crate::model::{NameKey, RequestId, Source};
@@ -20,6 +21,9 @@ const PROBE: &str = "nobody@example.com";
 
 pub(super) struct Organisation {
     admin: Admin,
+    /// What cost a call of its own: addresses that are refused, and people who come back without one. Whoever asks again
+    /// finds these out of the way, however many there are.
+    apart: Memory,
 }
 
 impl Asked for Organisation {
@@ -29,24 +33,36 @@ impl Asked for Organisation {
     async fn ask(&self, names: &[Wanted], request: &RequestId, until: Instant) -> Found {
         let patience = Patience::Until(until);
         let ask = |emails: Vec<String>| async move { self.admin.with_emails(&emails, request, patience).await }.boxed();
-        who_has(names, ask).await
+        who_has(names, &self.apart, ask).await
     }
 }
 
 impl Organisation {
-    pub(super) fn new(admin: Admin) -> Self {
-        Self { admin }
+    pub(super) fn new(admin: Admin, apart: Memory) -> Self {
+        Self { admin, apart }
     }
 }
 
 /// Who has these addresses. One call, if all is well. An address that the API does not like, or somebody who comes back
-/// without one, must not cost the other names their answers: these are asked for in halves.
+/// without one, must not cost the other names their answers: these are asked for in halves. Who comes back without an
+/// address when one alone is asked for may be who has it, and is no more than a candidate.
 async fn who_has<'a>(
     names: &[Wanted],
+    apart: &Memory,
     ask: impl Fn(Vec<String>) -> BoxFuture<'a, Result<Vec<OrgUser>, Error>>,
 ) -> Found {
     let mut found = Found::default();
-    let mut work: Vec<Vec<&Wanted>> = vec![names.iter().collect()];
+    let mut open = Vec::with_capacity(names.len());
+    for wanted in names {
+        match apart.get(&wanted.key) {
+            Some(claims) => _ = found.claims.insert(wanted.key.clone(), claims),
+            None => open.push(wanted),
+        }
+    }
+    if open.is_empty() {
+        return found;
+    }
+    let mut work: Vec<Vec<&Wanted>> = vec![open];
     let mut likes_us = false;
     let mut calls = 0;
     while let Some(chunk) = work.pop() {
@@ -60,10 +76,18 @@ async fn who_has<'a>(
         let left = match ask(emails).await {
             Ok(users) => {
                 likes_us = true;
+                let nameless: Vec<Claim> = users
+                    .iter()
+                    .filter(|user| user.email.is_empty())
+                    .map(|user| Claim {
+                        is_proven: false,
+                        ..claim(user.account.clone(), Source::Admin, user.standing)
+                    })
+                    .collect();
                 let left = sort(&chunk, users, &mut found);
-                if chunk.len() == 1 && !left.is_empty() {
-                    let cause = "people came back without their addresses";
-                    found.failed = Some(unintelligible(Operation::AdminUsers, cause));
+                if let ([wanted], false) = (chunk.as_slice(), left.is_empty()) {
+                    apart.put(wanted.key.clone(), &nameless);
+                    found.claims.insert(wanted.key.clone(), nameless);
                     continue;
                 }
                 left
@@ -78,6 +102,7 @@ async fn who_has<'a>(
                     likes_us = true;
                 }
                 if let [wanted] = chunk.as_slice() {
+                    apart.put(wanted.key.clone(), &[]);
                     found.claims.insert(wanted.key.clone(), Vec::new());
                     continue;
                 }
@@ -129,8 +154,16 @@ mod tests {
     use crate::cloud::Brief;
     use crate::model::{AccountId, Standing};
 
-    /// Everybody who is asked for, but for `wrong`, which is refused, and `nameless`, who comes back without an address.
+    fn memory() -> Memory {
+        Memory::new(1000, std::time::Duration::ZERO)
+    }
+
     async fn asked(wrong: &[usize], nameless: &[usize]) -> (Found, usize) {
+        asked_again(wrong, nameless, &memory()).await
+    }
+
+    /// Everybody who is asked for, but for `wrong`, which is refused, and `nameless`, who comes back without an address.
+    async fn asked_again(wrong: &[usize], nameless: &[usize], apart: &Memory) -> (Found, usize) {
         let name = |n: usize| format!("user{n}@example.com");
         let refused = || Error::Rejected {
             operation: Operation::AdminUsers,
@@ -164,7 +197,7 @@ mod tests {
                 text: name(n).into(),
             })
             .collect();
-        let found = who_has(&wanted, ask).await;
+        let found = who_has(&wanted, apart, ask).await;
         (found, calls.into_inner())
     }
 
@@ -182,10 +215,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_comes_back_without_an_address_fails_alone() {
+    async fn whoever_comes_back_without_an_address_is_a_candidate_alone() {
         let (found, calls) = asked(&[], &[42]).await;
-        assert_eq!((known(&found), found.claims.len()), (99, 99));
-        assert!(found.failed.is_some() && calls == 2, "{calls}");
+        assert_eq!((known(&found), found.claims.len()), (100, 100));
+        assert!(found.failed.is_none() && calls == 2, "{calls}");
+        let doubtful = |(name, claims): (&NameKey, &Vec<Claim>)| {
+            let is_doubtful = claims.iter().any(|claim| !claim.is_proven);
+            is_doubtful.then(|| name.as_str().to_owned())
+        };
+        let doubtful: Vec<String> = found.claims.iter().filter_map(doubtful).collect();
+        assert_eq!(doubtful, ["user42@example.com"]);
+    }
+
+    #[tokio::test]
+    async fn asking_again_makes_headway_however_dense_the_trouble_is() {
+        let every_other: Vec<usize> = (0..100).step_by(2).collect();
+        let all: Vec<usize> = (0..100).collect();
+        for (wrong, nameless) in [(every_other.as_slice(), [].as_slice()), (&all, &[]), (&[], &all)] {
+            let apart = memory();
+            let mut answered = Vec::new();
+            loop {
+                let (found, calls) = asked_again(wrong, nameless, &apart).await;
+                assert!(calls <= MOST_CALLS + 1, "{calls}");
+                answered.push(found.claims.len());
+                if found.failed.is_none() {
+                    break;
+                }
+                assert!(answered.len() < 12, "{answered:?}");
+            }
+            assert_eq!(answered.last(), Some(&100));
+        }
     }
 
     #[tokio::test]
@@ -205,7 +264,7 @@ mod tests {
             async { Err(refused) }.boxed()
         };
         for names in [vec![name.clone(); 100], vec![name.clone()]] {
-            let found = who_has(&names, ask).await;
+            let found = who_has(&names, &memory(), ask).await;
             assert!(found.claims.is_empty() && found.failed.is_some());
             assert_eq!(calls.swap(0, Ordering::Relaxed), 2);
         }
