@@ -38,7 +38,7 @@ pub const FILE: &str = "identities.sqlite3";
 
 /// Rows waiting to be written from which on more are dropped: some hundred megabytes, and half a minute of writing. Far
 /// above what any answer brings, because whoever is dropped is shown under another name until they are learned again.
-const MAX_QUEUED: usize = 1_000_000;
+const MAX_QUEUED: usize = if cfg!(test) { 200_000 } else { 1_000_000 };
 
 /// Keys a question: whoever asks for few does not wait for all of somebody's many.
 const MAX_ASKED: usize = 2000;
