@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::index::{Ids, Kind, Lead, Names};
+use super::index::{Ids, Kind, Lead, Names, Said};
 use super::rows::{Bits, Field, NONE, Row, Rows};
 use super::{Account, Map};
 use crate::model::{NameKey, Standing};
@@ -15,11 +15,11 @@ use crate::settings::PrimaryRule;
 pub(super) fn build(mut rows: Rows, rule: PrimaryRule) -> Map {
     rows.shrink();
     let mut ids = Ids::with_capacity(rows.linked);
-    let mut names = Names::with_capacity(rows.names);
+    let mut names = Names::new();
     let mut accounts = own_rows(&mut rows, &mut ids, &mut names);
     if rows.linked < rows.rows.len() {
         other_rows(&mut rows, &names);
-        claim_all(&mut rows, &mut names, |row| !row.has(Field::Account));
+        claim_all(&mut rows, &mut names, 0, |row| !row.has(Field::Account));
     }
     names.shrink();
     chain(&mut rows, &mut accounts);
@@ -51,7 +51,8 @@ fn own_rows(rows: &mut Rows, ids: &mut Ids, names: &mut Names) -> Vec<Account> {
         }
     }
     accounts.shrink_to_fit();
-    claim_all(rows, names, |row| row.entry != NONE);
+    let expected = rows.names;
+    claim_all(rows, names, expected, |row| row.entry != NONE);
     accounts
 }
 
@@ -74,29 +75,35 @@ fn other_rows(rows: &mut Rows, names: &Names) {
     }
 }
 
-/// Enters all names of the rows that `which` picks.
-fn claim_all(rows: &mut Rows, names: &mut Names, which: impl Fn(&Row) -> bool) {
+/// Enters all names, about `expected`, of the rows that `which` picks.
+fn claim_all(rows: &mut Rows, names: &mut Names, expected: usize, which: impl Fn(&Row) -> bool) {
+    let mut said = Said::with_capacity(expected);
     let Rows { texts, rows, .. } = rows;
-    for number in 0..rows.len() {
-        let Some(row) = rows.get(number).copied().filter(&which) else {
-            continue;
-        };
+    for (number, row) in (0..).zip(rows.iter_mut()).filter(|(_, row)| which(row)) {
         let mut first = 0;
         for field in Field::NAMES.into_iter().filter(|field| row.has(*field)) {
-            let same_email = |one: u32, other: u32| {
-                let email = |row: u32| {
-                    rows.get(row as usize)
-                        .map_or("", |row| row.span(Field::Email).of(texts))
-                };
-                NameKey::same(email(one), email(other))
-            };
-            let number = u32::try_from(number).unwrap_or(NONE);
-            if names.claim(texts, row.span(field), lead(&row, number, field), same_email) {
-                first |= Bits::first(field);
-            }
+            names.note(
+                texts,
+                row.span(field),
+                lead(row, number, field),
+                number,
+                field,
+                &mut said,
+            );
+            first |= Bits::first(field);
         }
-        if let Some(row) = rows.get_mut(number) {
-            row.bits.set(first);
+        row.bits.set(first);
+    }
+    let same_email = |one: u32, other: u32| {
+        let email = |row: u32| {
+            rows.get(row as usize)
+                .map_or("", |row| row.span(Field::Email).of(texts))
+        };
+        NameKey::same(email(one), email(other))
+    };
+    for (row, field) in names.enter(texts, said, same_email) {
+        if let Some(row) = rows.get_mut(row as usize) {
+            row.bits.clear(Bits::first(field));
         }
     }
 }

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::rows::Span;
+use super::rows::{Field, Span};
 use crate::model::{NameKey, Standing};
 
 /// What a name leads to.
@@ -68,10 +68,10 @@ impl Lead {
     }
 }
 
-/// Every distinct name.
+/// Every distinct name, in tables that each fit into the cache while they are filled.
 #[derive(Default)]
 pub(super) struct Names {
-    table: HashTable<Slot>,
+    tables: Vec<HashTable<Slot>>,
     /// The keys of names that are spelt otherwise in their row; the others are compared where they stand.
     keys: Vec<u8>,
     hasher: RandomState,
@@ -81,6 +81,25 @@ pub(super) struct Names {
 pub(super) struct Doubts<'a> {
     names: &'a Names,
     table: HashTable<Slot>,
+}
+
+/// How many tables there are. Which one is told by bits of the hash that a table does not look at.
+const TABLES: usize = 64;
+
+fn table_of(hash: u64) -> usize {
+    (hash >> 48) as usize % TABLES
+}
+
+/// What rows say of names, sorted by the table that will have it; in the order of the rows.
+pub(super) struct Said(Vec<Vec<Word>>);
+
+/// What one row says of one name.
+#[derive(Clone, Copy)]
+struct Word {
+    hash: u64,
+    slot: Slot,
+    row: u32,
+    field: Field,
 }
 
 /// One name in twelve bytes; a table of millions is mostly a matter of how many fit into the cache.
@@ -135,65 +154,84 @@ fn is(texts: &str, keys: &[u8], slot: &Slot, wanted: &[u8]) -> bool {
 }
 
 impl Names {
-    /// Room for so many names.
-    pub(super) fn with_capacity(names: usize) -> Self {
+    /// No name yet.
+    pub(super) fn new() -> Self {
         Self {
-            table: HashTable::with_capacity(names),
+            tables: (0..TABLES).map(|_| HashTable::new()).collect(),
             ..Self::default()
         }
     }
 
     /// What the name leads to, and where its key stands, which tells it from every other name.
     pub(super) fn find(&self, texts: &str, name: &str) -> Option<(Lead, u32)> {
-        let slot = self.find_in(&self.table, texts, name)?;
-        Some((slot.lead(), slot.at))
-    }
-
-    fn find_in<'t>(&self, table: &'t HashTable<Slot>, texts: &str, name: &str) -> Option<&'t Slot> {
         NameKey::fold(name, |wanted| {
-            table.find(hash(&self.hasher, wanted), |slot| is(texts, &self.keys, slot, wanted))
+            let hash = hash(&self.hasher, wanted);
+            let slot = self
+                .tables
+                .get(table_of(hash))?
+                .find(hash, |slot| is(texts, &self.keys, slot, wanted))?;
+            Some((slot.lead(), slot.at))
         })
     }
 
-    /// Adds what a row says of the name that stands at `name`. Returns whether nobody said anything of it before.
-    pub(super) fn claim(
+    /// Notes what row `row` says of the name that stands at `name`, for [`Self::enter`].
+    pub(super) fn note(&mut self, texts: &str, name: Span, lead: Lead, row: u32, field: Field, said: &mut Said) {
+        let Self { keys, hasher, .. } = self;
+        NameKey::fold(name.of(texts), |wanted| {
+            let mut text = name;
+            if bytes(texts.as_bytes(), name.at, name.len) != wanted {
+                // Beyond the last offset a name is not found: there is room for twice what rows may hold.
+                text.at = u32::try_from(keys.len()).unwrap_or(u32::MAX).saturating_add(KEYS);
+                text.len = u16::try_from(wanted.len()).unwrap_or(u16::MAX);
+                keys.extend_from_slice(wanted);
+            }
+            let hash = hash(hasher, wanted);
+            let slot = Slot {
+                at: text.at,
+                target: lead.target,
+                len: text.len,
+                kind: lead.kind,
+                standing: lead.standing,
+            };
+            if let Some(words) = said.0.get_mut(table_of(hash)) {
+                words.push(Word { hash, slot, row, field });
+            }
+        });
+    }
+
+    /// Enters what was noted, table by table, on as many threads as there are processors. Returns whose names others
+    /// had said something of before.
+    pub(super) fn enter(
         &mut self,
         texts: &str,
-        name: Span,
-        lead: Lead,
-        same_email: impl FnOnce(u32, u32) -> bool,
-    ) -> bool {
-        let Self { table, keys, hasher } = self;
-        NameKey::fold(name.of(texts), |wanted| {
-            let entry = table.entry(
-                hash(hasher, wanted),
-                |slot| is(texts, keys, slot, wanted),
-                |slot| hash(hasher, key(texts, keys, slot)),
-            );
-            match entry {
-                Entry::Occupied(mut slot) => {
-                    let slot = slot.get_mut();
-                    slot.put(slot.lead().join(lead, same_email));
-                    false
-                }
-                Entry::Vacant(slot) => {
-                    let mut text = name;
-                    if bytes(texts.as_bytes(), name.at, name.len) != wanted {
-                        // Beyond the last offset a name is not found: there is room for twice what rows may hold.
-                        text.at = u32::try_from(keys.len()).unwrap_or(u32::MAX).saturating_add(KEYS);
-                        text.len = u16::try_from(wanted.len()).unwrap_or(u16::MAX);
-                        keys.extend_from_slice(wanted);
-                    }
-                    slot.insert(Slot {
-                        at: text.at,
-                        target: lead.target,
-                        len: text.len,
-                        kind: lead.kind,
-                        standing: lead.standing,
-                    });
-                    true
-                }
-            }
+        said: Said,
+        same_email: impl Fn(u32, u32) -> bool + Sync,
+    ) -> Vec<(u32, Field)> {
+        let Self { tables, keys, hasher } = self;
+        let (keys, hasher, same_email) = (&*keys, &*hasher, &same_email);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let share = TABLES.div_ceil(threads);
+        let mut said = said.0;
+        std::thread::scope(|scope| {
+            let work: Vec<_> = tables
+                .chunks_mut(share)
+                .zip(said.chunks_mut(share))
+                .map(|(tables, said)| {
+                    scope.spawn(move || {
+                        let mut repeated = Vec::new();
+                        for (table, words) in tables.iter_mut().zip(said) {
+                            // Let go of as soon as it is entered.
+                            let words = std::mem::take(words);
+                            fill(table, &words, texts, keys, hasher, same_email, &mut repeated);
+                        }
+                        repeated
+                    })
+                })
+                .collect();
+            let joined = work.into_iter().map(|thread| thread.join());
+            joined
+                .flat_map(|repeated| repeated.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
         })
     }
 
@@ -206,7 +244,8 @@ impl Names {
     pub(super) fn doubts(&self, texts: &str) -> Doubts<'_> {
         let hash = |slot: &Slot| hash(&self.hasher, key(texts, &self.keys, slot));
         let mut table = HashTable::new();
-        for slot in self.table.iter().filter(|slot| slot.kind == Kind::Ambiguous) {
+        let slots = self.tables.iter().flat_map(HashTable::iter);
+        for slot in slots.filter(|slot| slot.kind == Kind::Ambiguous) {
             table.insert_unique(hash(slot), *slot, hash);
         }
         Doubts { names: self, table }
@@ -220,8 +259,51 @@ impl Doubts<'_> {
 
     /// Where the key of an ambiguous name stands.
     pub(super) fn find(&self, texts: &str, name: &str) -> Option<u32> {
-        self.names.find_in(&self.table, texts, name).map(|slot| slot.at)
+        let Names { keys, hasher, .. } = self.names;
+        NameKey::fold(name, |wanted| {
+            let found = self
+                .table
+                .find(hash(hasher, wanted), |slot| is(texts, keys, slot, wanted));
+            found.map(|slot| slot.at)
+        })
     }
+}
+
+impl Said {
+    /// Room for so many words.
+    pub(super) fn with_capacity(words: usize) -> Self {
+        Self(
+            (0..TABLES)
+                .map(|_| Vec::with_capacity(words / TABLES + words / TABLES / 8))
+                .collect(),
+        )
+    }
+}
+
+/// Enters the words of one table.
+fn fill(
+    table: &mut HashTable<Slot>,
+    words: &[Word],
+    texts: &str,
+    keys: &[u8],
+    hasher: &RandomState,
+    same_email: &impl Fn(u32, u32) -> bool,
+    repeated: &mut Vec<(u32, Field)>,
+) {
+    let rehash = |slot: &Slot| hash(hasher, key(texts, keys, slot));
+    table.reserve(words.len(), rehash);
+    for word in words {
+        let is_same = |slot: &Slot| slot.len == word.slot.len && key(texts, keys, slot) == key(texts, keys, &word.slot);
+        match table.entry(word.hash, is_same, rehash) {
+            Entry::Occupied(mut slot) => {
+                let slot = slot.get_mut();
+                slot.put(slot.lead().join(word.slot.lead(), same_email));
+                repeated.push((word.row, word.field));
+            }
+            Entry::Vacant(slot) => _ = slot.insert(word.slot),
+        }
+    }
+    table.shrink_to_fit(rehash);
 }
 
 /// Account ids to numbers.

@@ -70,6 +70,10 @@ impl Bits {
         self.0 |= bit;
     }
 
+    pub(super) fn clear(&mut self, bit: u16) {
+        self.0 &= !bit;
+    }
+
     pub(super) fn ambiguous(name: Field) -> u16 {
         Self::AMBIGUOUS << name as u16
     }
