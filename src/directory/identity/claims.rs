@@ -26,6 +26,19 @@ pub struct Claim {
     pub is_proven: bool,
 }
 
+impl Claim {
+    /// A proven claim of this moment.
+    pub fn new(account: AccountId, source: Source, standing: Standing) -> Self {
+        Self {
+            account,
+            source,
+            standing,
+            learned_at: now(),
+            is_proven: true,
+        }
+    }
+}
+
 /// All that is claimed of one name.
 pub type Claims = Arc<[Claim]>;
 

@@ -6,8 +6,9 @@
 //! call are all compared; those that do are asked in the order of the chain, about names that nobody knows yet. Two
 //! that disagree are asked again, and a name that stays between them is ambiguous.
 //!
-//! `map`, with what it is built of, and `current` are the operator's file; `claims` is what was learned, and what follows from it; `live`
-//! asks Cloud, and `batch` puts the questions together; `resolve` is the way in, `names` the way back.
+//! `map`, with what it is built of, and `current` are the operator's file; `claims` is what was learned, and what
+//! follows from it; `live` asks Cloud, and `batch` puts the questions together; `resolve` is the way in, `names` the way
+//! back.
 
 mod batch;
 mod claims;
@@ -138,9 +139,8 @@ impl Identity {
             .support_invalidation_closures()
             .build();
         let chain = settings.identity.sources.clone();
-        let store = own.store.filter(|_| chain.contains(&Link::Learned));
         let heard = Arc::new(Heard::new(
-            store,
+            own.store,
             cache.max_accounts,
             settings::seconds(cache.negative_ttl_s),
         ));
@@ -152,11 +152,7 @@ impl Identity {
             known,
             heard,
             ages: Ages {
-                known: if chain.contains(&Link::Learned) {
-                    millis(settings.identity.learned_max_age_days.saturating_mul(86_400))
-                } else {
-                    millis(cache.accounts_ttl_s)
-                },
+                known: millis(settings.identity.learned_max_age_days.saturating_mul(86_400)),
                 switched_off: millis(cache.negative_ttl_s),
             },
             introduced: asked_lately(cache.max_accounts),
@@ -237,13 +233,7 @@ impl Identity {
         let now = now();
         let mut new = Vec::new();
         for ((key, profile, source), claims) in addresses.into_iter().zip(heard) {
-            let claim = Claim {
-                account: profile.account.clone(),
-                source,
-                standing: profile.standing,
-                learned_at: now,
-                is_proven: true,
-            };
+            let claim = Claim::new(profile.account.clone(), source, profile.standing);
             let is_old_news = |other: &Claim| {
                 (other.source, &other.account, other.standing) == (source, &claim.account, claim.standing)
                     && now.saturating_sub(other.learned_at) < HEARD_LATELY_MS.min(self.ages.known / 2)

@@ -280,13 +280,7 @@ impl Identity {
     /// Whether a script that sends this name back means this account by it.
     fn leads_back(&self, candidate: &Candidate, heard: Vec<Claim>, row: &Row, map: &Map) -> bool {
         let now = now();
-        let of_map = |account: AccountId, standing| Claim {
-            account,
-            source: Source::Map,
-            standing,
-            learned_at: now,
-            is_proven: true,
-        };
+        let of_map = |account: AccountId, standing| Claim::new(account, Source::Map, standing);
         let mut claims = Vec::new();
         if self.chain.contains(&Link::Map) {
             match map.by_name(&candidate.name) {

@@ -203,7 +203,7 @@ impl Identity {
                     case.decided = Some(Skip::Ambiguous);
                     let candidates = map.candidates(text).into_iter();
                     case.fixed.extend(candidates.filter_map(|candidate| {
-                        Some(said(
+                        Some(Claim::new(
                             AccountId::new(candidate.account?),
                             Source::Map,
                             candidate.standing,
@@ -211,7 +211,8 @@ impl Identity {
                     }));
                 }
                 Some(Meaning::One(entry)) => {
-                    case.fixed.push(said(entry.account_id(), Source::Map, entry.standing()));
+                    case.fixed
+                        .push(Claim::new(entry.account_id(), Source::Map, entry.standing()));
                 }
                 Some(Meaning::Email(address)) => {
                     let key = NameKey::of(address);
@@ -231,11 +232,11 @@ impl Identity {
             if self.chain.contains(&Link::Map)
                 && let Some(entry) = map.by_account(text)
             {
-                case.fixed.push(said(id, Source::Map, entry.standing()));
+                case.fixed.push(Claim::new(id, Source::Map, entry.standing()));
             } else if self.chain.contains(&Link::AccountId)
                 && let Some(profile) = self.profile(&id).await
             {
-                case.fixed.push(said(id, Source::AccountId, profile.standing));
+                case.fixed.push(Claim::new(id, Source::AccountId, profile.standing));
             }
         }
         case
@@ -346,7 +347,7 @@ impl Identity {
                 Ok(profiles) => {
                     if let Some(profile) = profiles.get(&AccountId::new(case.text)) {
                         case.fixed
-                            .push(said(profile.account.clone(), Source::AccountId, profile.standing));
+                            .push(Claim::new(profile.account.clone(), Source::AccountId, profile.standing));
                     }
                 }
                 Err(error) => _ = case.failed.get_or_insert_with(|| error.clone()),
@@ -409,7 +410,7 @@ impl Identity {
                     if NameKey::of(&profile.email) == *key {
                         // A profile does not tell that its account is switched off, and so not that it is no more.
                         let standing = profile.standing.max(claim.standing);
-                        let shown = said(claim.account.clone(), Source::Members, standing);
+                        let shown = Claim::new(claim.account.clone(), Source::Members, standing);
                         still.push(shown.clone());
                         kept.push(shown);
                     } else if profile.email.is_empty() {
@@ -424,16 +425,5 @@ impl Identity {
             case.replace(Source::Members, still);
         }
         self.heard.replace_all(Source::Members, changed);
-    }
-}
-
-/// A claim of this moment.
-fn said(account: AccountId, source: Source, standing: Standing) -> Claim {
-    Claim {
-        account,
-        source,
-        standing,
-        learned_at: now(),
-        is_proven: true,
     }
 }

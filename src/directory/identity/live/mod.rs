@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 
 use super::batch::{Batcher, Found, Limits, Wanted};
-use super::claims::{Claim, Claims, Heard, now};
+use super::claims::{Claim, Claims, Heard};
 use crate::cloud::{Admin, EMAILS, Error, Jira, Operation, Scim};
 use crate::metrics::Metrics;
-use crate::model::{AccountId, Context, NameKey, RequestId, Source, Standing};
+use crate::model::{Context, NameKey, RequestId, Source};
 use crate::settings::{Link, ScimMatch, ScimRead, Settings, seconds};
 use memory::Memory;
 use organisation::Organisation;
@@ -227,16 +227,6 @@ pub fn is_address(text: &str) -> bool {
     };
     let plain = |part: &str| !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control());
     plain(local) && plain(domain) && !domain.contains('@') && text.len() <= 254
-}
-
-fn claim(account: AccountId, source: Source, standing: Standing) -> Claim {
-    Claim {
-        account,
-        source,
-        standing,
-        learned_at: now(),
-        is_proven: true,
-    }
 }
 
 fn unintelligible(operation: Operation, cause: &str) -> Error {

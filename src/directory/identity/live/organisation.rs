@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use super::super::batch::{Found, Wanted};
 use super::super::claims::Claim;
 use super::memory::Memory;
-use super::{Asked, claim, unintelligible};
+use super::{Asked, unintelligible};
 use crate::cloud::{Admin, Error, Operation, OrgUser, Patience};
 use crate::model::{NameKey, RequestId, Source};
 
@@ -81,7 +81,7 @@ async fn who_has<'a>(
                     .filter(|user| user.email.is_empty())
                     .map(|user| Claim {
                         is_proven: false,
-                        ..claim(user.account.clone(), Source::Admin, user.standing)
+                        ..Claim::new(user.account.clone(), Source::Admin, user.standing)
                     })
                     .collect();
                 let left = sort(&chunk, users, &mut found);
@@ -130,7 +130,7 @@ fn sort<'a>(chunk: &[&'a Wanted], users: Vec<OrgUser>, found: &mut Found) -> Vec
     let nameless = users.iter().any(|user| user.email.is_empty());
     let mut of: HashMap<NameKey, Vec<Claim>> = HashMap::with_capacity(users.len());
     for user in users {
-        let new = claim(user.account, Source::Admin, user.standing);
+        let new = Claim::new(user.account, Source::Admin, user.standing);
         let claims = of.entry(NameKey::of(&user.email)).or_default();
         if !claims.iter().any(|claim| claim.account == new.account) {
             claims.push(new);

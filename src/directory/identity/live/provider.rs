@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::super::batch::{Found, Wanted};
 use super::super::claims::Claim;
-use super::{Asked, Proof, about, claim, unintelligible};
+use super::{Asked, Proof, about, unintelligible};
 use crate::cloud::{Attribute, Error, Operation, Patience, Scim, ScimUser};
 use crate::model::{NameKey, RequestId, Source};
 use crate::settings::{ScimMatch, ScimRead, Settings, seconds};
@@ -171,6 +171,6 @@ fn push(claims: &mut Vec<Claim>, user: ScimUser) {
     if let Some(account) = user.account
         && !claims.iter().any(|claim| claim.account == account)
     {
-        claims.push(claim(account, Source::Scim, user.standing));
+        claims.push(Claim::new(account, Source::Scim, user.standing));
     }
 }

@@ -8,7 +8,7 @@ use unicode_normalization::char::is_combining_mark;
 
 use super::super::batch::{Found, Wanted};
 use super::super::claims::Claim;
-use super::{Asked, Proof, about, claim};
+use super::{Asked, Proof, about};
 use crate::cloud::{Error, Jira, JiraUser, Operation, Patience, USERS_PAGE};
 use crate::model::{NameKey, RequestId, Source, Standing};
 
@@ -89,7 +89,7 @@ fn who_has(wanted: &Wanted, users: Vec<JiraUser>) -> Vec<Claim> {
         if !claims.iter().any(|claim| claim.account == user.account) {
             claims.push(Claim {
                 is_proven,
-                ..claim(user.account, Source::Jira, standing)
+                ..Claim::new(user.account, Source::Jira, standing)
             });
         }
     }
