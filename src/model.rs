@@ -35,18 +35,6 @@ impl NameKey {
         &self.0
     }
 
-    /// Hands the bytes of `name`'s key to `then`. Up to 256 bytes of ASCII, as nearly every name is, they are made on
-    /// the stack: a look-up allocates nothing.
-    pub fn fold<R>(name: &str, then: impl FnOnce(&[u8]) -> R) -> R {
-        if !name.is_ascii() {
-            return then(Self::of(name).0.as_bytes());
-        }
-        match name.len() {
-            0..=64 => lower::<64, R>(name.as_bytes(), then),
-            _ => lower::<256, R>(name.as_bytes(), then),
-        }
-    }
-
     /// Whether both names have the same key.
     #[must_use]
     pub fn same(one: &str, other: &str) -> bool {
@@ -55,20 +43,6 @@ impl NameKey {
         } else {
             Self::of(one) == Self::of(other)
         }
-    }
-}
-
-/// ASCII in lower case, on the stack if it has room in `N` bytes.
-fn lower<const N: usize, R>(ascii: &[u8], then: impl FnOnce(&[u8]) -> R) -> R {
-    let mut buffer = [0; N];
-    match buffer.get_mut(..ascii.len()) {
-        Some(room) => {
-            room.copy_from_slice(ascii);
-            // All of it: of a fixed length, this is a handful of instructions.
-            buffer.make_ascii_lowercase();
-            then(buffer.get(..ascii.len()).unwrap_or_default())
-        }
-        None => then(&ascii.to_ascii_lowercase()),
     }
 }
 

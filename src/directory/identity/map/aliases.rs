@@ -1,11 +1,9 @@
 //! Rows without an account, by their e-mail address: once Cloud has told whose the address is, their usernames lead to
 //! that account, and it is shown under them.
 
-use std::hash::BuildHasher as _;
-
-use super::Map;
 use super::report::Unlinked;
 use super::rows::{Bits, Field, NONE, Row, Rows};
+use super::{Map, fold};
 use crate::model::{NameKey, Standing};
 use crate::settings::PrimaryRule;
 
@@ -14,7 +12,7 @@ use crate::settings::PrimaryRule;
 pub(super) struct Aliases(Vec<(u64, u32)>);
 
 fn hash(address: &str) -> u64 {
-    NameKey::fold(address, |bytes| foldhash::fast::FixedState::default().hash_one(bytes))
+    fold::hash(&foldhash::fast::FixedState::default(), &fold::folded(address))
 }
 
 impl Aliases {

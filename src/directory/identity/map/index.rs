@@ -6,8 +6,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use super::fold::{folded, hash, same};
 use super::rows::{Field, Span};
-use crate::model::{NameKey, Standing};
+use crate::model::Standing;
 
 /// What a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +73,8 @@ impl Lead {
 #[derive(Default)]
 pub(super) struct Names {
     tables: Vec<HashTable<Slot>>,
-    /// The keys of names that are spelt otherwise in their row; the others are compared where they stand.
+    /// The keys of names beyond ASCII that are spelt otherwise in their row. All others are compared where they stand:
+    /// a copy of them would be one more place in memory to wait for at each look-up.
     keys: Vec<u8>,
     hasher: RandomState,
 }
@@ -135,13 +137,8 @@ fn bytes(texts: &[u8], at: u32, len: u16) -> &[u8] {
     texts.get(at..at + usize::from(len)).unwrap_or_default()
 }
 
-fn hash(hasher: &RandomState, key: &[u8]) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    hasher.write(key);
-    hasher.finish()
-}
-
-/// The key of a slot; of both arenas, since a table cannot be borrowed while it changes.
+/// The key of a slot, but for the case of its ASCII letters; of both arenas, since a table cannot be borrowed while it
+/// changes.
 fn key<'a>(texts: &'a str, keys: &'a [u8], slot: &Slot) -> &'a [u8] {
     match slot.at.checked_sub(KEYS) {
         Some(at) => bytes(keys, at, slot.len),
@@ -150,7 +147,7 @@ fn key<'a>(texts: &'a str, keys: &'a [u8], slot: &Slot) -> &'a [u8] {
 }
 
 fn is(texts: &str, keys: &[u8], slot: &Slot, wanted: &[u8]) -> bool {
-    usize::from(slot.len) == wanted.len() && key(texts, keys, slot) == wanted
+    same(key(texts, keys, slot), wanted)
 }
 
 impl Names {
@@ -164,39 +161,37 @@ impl Names {
 
     /// What the name leads to, and where its key stands, which tells it from every other name.
     pub(super) fn find(&self, texts: &str, name: &str) -> Option<(Lead, u32)> {
-        NameKey::fold(name, |wanted| {
-            let hash = hash(&self.hasher, wanted);
-            let slot = self
-                .tables
-                .get(table_of(hash))?
-                .find(hash, |slot| is(texts, &self.keys, slot, wanted))?;
-            Some((slot.lead(), slot.at))
-        })
+        let wanted = folded(name);
+        let hash = hash(&self.hasher, &wanted);
+        let slot = self
+            .tables
+            .get(table_of(hash))?
+            .find(hash, |slot| is(texts, &self.keys, slot, &wanted))?;
+        Some((slot.lead(), slot.at))
     }
 
     /// Notes what row `row` says of the name that stands at `name`, for [`Self::enter`].
     pub(super) fn note(&mut self, texts: &str, name: Span, lead: Lead, row: u32, field: Field, said: &mut Said) {
         let Self { keys, hasher, .. } = self;
-        NameKey::fold(name.of(texts), |wanted| {
-            let mut text = name;
-            if bytes(texts.as_bytes(), name.at, name.len) != wanted {
-                // Beyond the last offset a name is not found: there is room for twice what rows may hold.
-                text.at = u32::try_from(keys.len()).unwrap_or(u32::MAX).saturating_add(KEYS);
-                text.len = u16::try_from(wanted.len()).unwrap_or(u16::MAX);
-                keys.extend_from_slice(wanted);
-            }
-            let hash = hash(hasher, wanted);
-            let slot = Slot {
-                at: text.at,
-                target: lead.target,
-                len: text.len,
-                kind: lead.kind,
-                standing: lead.standing,
-            };
-            if let Some(words) = said.0.get_mut(table_of(hash)) {
-                words.push(Word { hash, slot, row, field });
-            }
-        });
+        let wanted = folded(name.of(texts));
+        let mut text = name;
+        if bytes(texts.as_bytes(), name.at, name.len) != &*wanted {
+            // Beyond the last offset a name is not found: there is room for twice what rows may hold.
+            text.at = u32::try_from(keys.len()).unwrap_or(u32::MAX).saturating_add(KEYS);
+            text.len = u16::try_from(wanted.len()).unwrap_or(u16::MAX);
+            keys.extend_from_slice(&wanted);
+        }
+        let hash = hash(hasher, &wanted);
+        let slot = Slot {
+            at: text.at,
+            target: lead.target,
+            len: text.len,
+            kind: lead.kind,
+            standing: lead.standing,
+        };
+        if let Some(words) = said.0.get_mut(table_of(hash)) {
+            words.push(Word { hash, slot, row, field });
+        }
     }
 
     /// Enters what was noted, table by table, on as many threads as there are processors. Returns whose names others
@@ -260,12 +255,11 @@ impl Doubts<'_> {
     /// Where the key of an ambiguous name stands.
     pub(super) fn find(&self, texts: &str, name: &str) -> Option<u32> {
         let Names { keys, hasher, .. } = self.names;
-        NameKey::fold(name, |wanted| {
-            let found = self
-                .table
-                .find(hash(hasher, wanted), |slot| is(texts, keys, slot, wanted));
-            found.map(|slot| slot.at)
-        })
+        let wanted = folded(name);
+        let found = self
+            .table
+            .find(hash(hasher, &wanted), |slot| is(texts, keys, slot, &wanted));
+        found.map(|slot| slot.at)
     }
 }
 
@@ -293,7 +287,7 @@ fn fill(
     let rehash = |slot: &Slot| hash(hasher, key(texts, keys, slot));
     table.reserve(words.len(), rehash);
     for word in words {
-        let is_same = |slot: &Slot| slot.len == word.slot.len && key(texts, keys, slot) == key(texts, keys, &word.slot);
+        let is_same = |slot: &Slot| is(texts, keys, slot, key(texts, keys, &word.slot));
         match table.entry(word.hash, is_same, rehash) {
             Entry::Occupied(mut slot) => {
                 let slot = slot.get_mut();
@@ -304,6 +298,13 @@ fn fill(
         }
     }
     table.shrink_to_fit(rehash);
+}
+
+/// Ids are compared letter by letter.
+fn exact(hasher: &RandomState, id: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(id);
+    hasher.finish()
 }
 
 /// Account ids to numbers.
@@ -338,16 +339,16 @@ impl Ids {
     pub(super) fn find(&self, texts: &str, id: &str) -> Option<u32> {
         let id = id.as_bytes();
         self.table
-            .find(hash(&self.hasher, id), |slot| slot.text(texts) == id)
+            .find(exact(&self.hasher, id), |slot| slot.text(texts) == id)
             .map(|slot| slot.entry)
     }
 
     /// The number of the account whose id stands at `text`; `next` if it is new.
     pub(super) fn number(&mut self, texts: &str, text: Span, next: u32) -> u32 {
         let id = bytes(texts.as_bytes(), text.at, text.len);
-        let rehash = |slot: &Id| hash(&self.hasher, slot.text(texts));
+        let rehash = |slot: &Id| exact(&self.hasher, slot.text(texts));
         self.table
-            .entry(hash(&self.hasher, id), |slot| slot.text(texts) == id, rehash)
+            .entry(exact(&self.hasher, id), |slot| slot.text(texts) == id, rehash)
             .or_insert(Id {
                 at: text.at,
                 entry: next,

@@ -15,6 +15,7 @@ mod aliases;
 mod build;
 mod entry;
 mod file;
+mod fold;
 mod index;
 mod report;
 mod rows;
