@@ -217,11 +217,7 @@ fn batch(map: Map) {
         black_box(found.count());
     };
     let identity = Identity::new(Arc::new(Current::new(map)), Own::default(), &settings, Metrics::new());
-    let context = Context::new(
-        RequestId::new("bench"),
-        Caller { name: "bench".into() },
-        Duration::from_secs(60),
-    );
+    let context = Context::new(RequestId::new("bench"), Caller::named("bench"), Duration::from_secs(60));
     let map = identity.map();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -56,7 +56,7 @@ fn lookups(criterion: &mut Criterion) {
         Identity::new(Arc::clone(&current), own, &settings, Metrics::new())
     };
     let context = || {
-        let caller = Caller { name: "bench".into() };
+        let caller = Caller::named("bench");
         Context::new(RequestId::new("bench"), caller, Duration::from_secs(60))
     };
 

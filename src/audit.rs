@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::Metrics;
-use crate::model::{AccountId, Context, Fate, GroupId, Skip};
+use crate::model::{AccountId, Context, Fate, GroupId, OperationId, OperationKind, Skip, Verdict};
 
 /// The file's name in the state directory.
 pub const FILE: &str = "audit.jsonl";
@@ -22,20 +22,15 @@ const MAX_PENDING: usize = 16 * 1024 * 1024;
 /// How many blanks must find room before a change is begun: a block of a file system, a dozen lines.
 const ROOM: usize = 4096;
 
-/// What became of one name, as the audit tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// As the caller is told.
-    Told(Fate),
-    /// The change may have happened; Cloud could not be asked.
-    InDoubt,
-}
-
 /// One name of one bulk call.
 #[derive(Clone, Debug)]
 pub struct Record<'a> {
-    /// `add_members` and so on.
-    pub operation: &'static str,
+    /// The bulk operation.
+    pub operation: &'a OperationId,
+    /// What it does.
+    pub kind: OperationKind,
+    /// The name's place in the request, from 0.
+    pub index: usize,
     /// The group's name.
     pub group: &'a str,
     /// The group's id, where there is one.
@@ -53,7 +48,9 @@ struct Line<'a> {
     time: String,
     request_id: &'a str,
     caller: &'a str,
+    operation_id: &'a str,
     operation: &'a str,
+    index: usize,
     group: &'a str,
     group_id: Option<&'a str>,
     name: &'a str,
@@ -126,7 +123,9 @@ impl Audit {
                 time: time.clone(),
                 request_id: context.request.as_str(),
                 caller: &context.caller.name,
-                operation: record.operation,
+                operation_id: record.operation.as_str(),
+                operation: record.kind.as_str(),
+                index: record.index,
                 group: record.group,
                 group_id: record.group_id.map(GroupId::as_str),
                 name: record.name,

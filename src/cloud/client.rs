@@ -152,10 +152,14 @@ impl Client {
                 cause: cause.to_owned(),
                 doubtful,
             };
-            let Ok(permit) = self.governor.enter(operation, &patience).await else {
+            let before = Instant::now();
+            let entered = self.governor.enter(operation, &patience).await;
+            request.effort().waited(before.elapsed());
+            let Ok(permit) = entered else {
                 return Err(unavailable(&cause, doubtful));
             };
             tries += 1;
+            request.effort().tried(tries > 1);
             if tries > 1 {
                 self.metrics.cloud_retries.inc();
             }
@@ -269,7 +273,10 @@ impl Client {
                 }
             }
             let wait = wait.unwrap_or_else(|| self.governor.backoff(failures.max(1)));
-            if patience.sleep(wait).await.is_err() {
+            let before = Instant::now();
+            let slept = patience.sleep(wait).await;
+            request.effort().waited(before.elapsed());
+            if slept.is_err() {
                 return Err(match unavailable(&cause, doubtful) {
                     Error::Unavailable {
                         operation,

@@ -10,10 +10,10 @@ use super::groups::{Found, Purpose};
 use super::members::Membership;
 use super::plan::{self, Change, Item};
 use super::{Directory, Error, stopping};
-use crate::audit::{Record, Verdict};
+use crate::audit::Record;
 use crate::cloud::{Group, Progress};
 use crate::metrics::Reason;
-use crate::model::{AccountId, Context, Fate, GroupId, GroupName, NameKey, Outcome, Skip};
+use crate::model::{AccountId, Context, Fate, GroupId, GroupName, NameKey, OperationId, Outcome, Skip};
 use crate::settings::{MergedRemoval, seconds};
 
 /// Bulk operations at once; each holds its names in memory, and most wait for Cloud.
@@ -59,8 +59,8 @@ impl Directory {
         for _ in 0..2 {
             let plan = self.plan_members(change, name, names.clone(), context);
             if let Some(plan) = self.unless_stopped(plan).await? {
-                let progress = self.progress();
-                let run = Run::new(self, context, &progress);
+                let (id, progress) = (OperationId::random(), self.progress());
+                let run = Run::new(self, context, &id, &progress);
                 let records = run.members(change, &plan.group, &plan.items, &plan.membership, plan.claims);
                 if let Some(records) = records.await {
                     return self.conclude(&run, &records, context).await;
@@ -134,8 +134,8 @@ impl Directory {
         self.operate(context, async move |directory, context| {
             let (_claims, found) = directory.claim_groups(&names, &context).await?;
             let items = plan::new_groups(names, found);
-            let progress = directory.progress();
-            let run = Run::new(&directory, &context, &progress);
+            let (id, progress) = (OperationId::random(), directory.progress());
+            let run = Run::new(&directory, &context, &id, &progress);
             let records = run.new_groups(&items).await;
             directory.conclude(&run, &records, &context).await
         })
@@ -150,8 +150,8 @@ impl Directory {
         self.operate(context, async move |directory, context| {
             let (_claims, found) = directory.claim_groups(&names, &context).await?;
             let items = plan::old_groups(names, found);
-            let progress = directory.progress();
-            let run = Run::new(&directory, &context, &progress);
+            let (id, progress) = (OperationId::random(), directory.progress());
+            let run = Run::new(&directory, &context, &id, &progress);
             let records = run.old_groups(&items).await;
             directory.conclude(&run, &records, &context).await
         })
@@ -272,10 +272,7 @@ impl Directory {
         let process = &*self.process;
         let mut outcome = Outcome::default();
         for record in records {
-            let fate = match record.verdict {
-                Verdict::Told(fate) => fate,
-                Verdict::InDoubt => Fate::Skipped(Skip::NotAttempted),
-            };
+            let fate = record.verdict.fate();
             if let Fate::Skipped(reason) = fate {
                 process
                     .metrics
@@ -284,7 +281,7 @@ impl Directory {
                         reason: reason.as_str(),
                     })
                     .inc();
-                tracing::info!(request = %context.request, operation = record.operation, group = record.group, name = record.name, reason = reason.as_str(), "skipped");
+                tracing::info!(request = %context.request, operation = record.kind.as_str(), group = record.group, name = record.name, reason = reason.as_str(), "skipped");
             }
             outcome.names.push((record.name.to_owned(), fate));
         }
@@ -292,7 +289,7 @@ impl Directory {
         tracing::info!(
             request = %context.request,
             caller = %context.caller.name,
-            operation = records.first().map_or("none", |record| record.operation),
+            operation = records.first().map_or("none", |record| record.kind.as_str()),
             done = outcome.done().count(),
             skipped = outcome.skipped().count(),
             interrupted = interruption.as_ref().map(tracing::field::display),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::groups::Found;
 use crate::cloud::Group;
-use crate::model::{AccountId, GroupName, NameKey, Skip};
+use crate::model::{AccountId, GroupName, NameKey, OperationKind, Skip};
 
 /// Which way memberships are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +39,11 @@ impl Change {
         self == Self::Add
     }
 
-    /// The operation's name in log and audit.
-    pub fn name(self) -> &'static str {
+    /// The operation that does it to the members of a group.
+    pub fn kind(self) -> OperationKind {
         match self {
-            Self::Add => "add_members",
-            Self::Remove => "remove_members",
+            Self::Add => OperationKind::AddMembers,
+            Self::Remove => OperationKind::RemoveMembers,
         }
     }
 }

@@ -136,9 +136,7 @@ impl Inspector {
     /// A question of this moment.
     #[must_use]
     pub fn context(&self) -> Context {
-        let caller = Caller {
-            name: "operator".into(),
-        };
+        let caller = Caller::named("operator");
         Context::new(RequestId::random(), caller, PATIENCE)
     }
 

@@ -2,10 +2,9 @@
 
 use super::doubt::Doubt;
 use super::{NOT_ATTEMPTED, Run, skip};
-use crate::audit::Verdict;
 use crate::cloud::{self, Group, Patience, Reply};
 use crate::directory::Error;
-use crate::model::{GroupName, Skip};
+use crate::model::{GroupName, Skip, Verdict};
 
 impl Run<'_> {
     pub(super) async fn create_group(&self, name: &GroupName) -> Verdict {

@@ -4,12 +4,11 @@ use std::sync::atomic::Ordering;
 
 use super::doubt::Doubt;
 use super::{DONE, NOT_ATTEMPTED, Run, skip};
-use crate::audit::Verdict;
 use crate::cloud::{Group, Patience, Reply, Settled};
 use crate::directory::ledger::Word;
 use crate::directory::members::Membership;
 use crate::directory::plan::Change;
-use crate::model::{AccountId, Fate, Skip};
+use crate::model::{AccountId, Fate, Skip, Verdict};
 
 impl Run<'_> {
     /// One membership: judged by what was read and by what we have done since, then changed if need be.

@@ -18,14 +18,15 @@ use super::claims::{Claim, Claims};
 use super::members::Membership;
 use super::plan::{Change, Item};
 use super::{Directory, Error, stopping};
-use crate::audit::{Record, Verdict};
+use crate::audit::Record;
 use crate::cloud::{Group, Progress};
-use crate::model::{AccountId, Context, Fate, GroupId, GroupName, NameKey, Skip};
+use crate::model::{AccountId, Context, GroupId, GroupName, NameKey, OperationId, OperationKind, Skip, Verdict};
 
 /// One running operation.
 pub struct Run<'a> {
     directory: &'a Directory,
     context: &'a Context,
+    id: &'a OperationId,
     progress: &'a Progress,
     /// Why names were left, the first time it happened.
     cause: Mutex<Option<Error>>,
@@ -34,18 +35,19 @@ pub struct Run<'a> {
     gone: AtomicBool,
 }
 
-const DONE: Verdict = Verdict::Told(Fate::Done);
+const DONE: Verdict = Verdict::DONE;
 const NOT_ATTEMPTED: Verdict = skip(Skip::NotAttempted);
 
 const fn skip(reason: Skip) -> Verdict {
-    Verdict::Told(Fate::Skipped(reason))
+    Verdict::skipped(reason)
 }
 
 impl<'a> Run<'a> {
-    pub fn new(directory: &'a Directory, context: &'a Context, progress: &'a Progress) -> Self {
+    pub fn new(directory: &'a Directory, context: &'a Context, id: &'a OperationId, progress: &'a Progress) -> Self {
         Self {
             directory,
             context,
+            id,
             progress,
             cause: Mutex::new(None),
             changed: AtomicUsize::new(0),
@@ -63,8 +65,10 @@ impl<'a> Run<'a> {
         membership: &'i Membership,
         claims: Vec<Option<Claim<(GroupId, AccountId)>>>,
     ) -> Option<Vec<Record<'i>>> {
-        let record = |item: &'i Item<AccountId>, verdict| Record {
-            operation: change.name(),
+        let record = |index, item: &'i Item<AccountId>, verdict| Record {
+            operation: self.id,
+            kind: change.kind(),
+            index,
             group: group.name.as_str(),
             group_id: Some(&group.id),
             name: &item.name,
@@ -86,7 +90,8 @@ impl<'a> Run<'a> {
 
     /// Makes the groups that are planned, under claims that the caller holds.
     pub async fn new_groups<'i>(&'i self, items: &'i [Item<GroupName>]) -> Vec<Record<'i>> {
-        let record = |item: &'i Item<GroupName>, verdict| group_record("create_groups", item, None, verdict);
+        let kind = OperationKind::CreateGroups;
+        let record = |index, item: &'i Item<GroupName>, verdict| self.group_record(kind, index, item, None, verdict);
         let _moving = self.directory.process.ledger.moving_groups();
         let act = |name| self.create_group(name).boxed();
         let verdicts = self.each(items, unclaimed(items), act, record).await;
@@ -95,9 +100,10 @@ impl<'a> Run<'a> {
 
     /// Deletes the groups that are planned, under claims that the caller holds.
     pub async fn old_groups<'i>(&'i self, items: &'i [Item<Group>]) -> Vec<Record<'i>> {
-        let record = |item: &'i Item<Group>, verdict| {
+        let kind = OperationKind::DeleteGroups;
+        let record = |index, item: &'i Item<Group>, verdict| {
             let id = item.step.as_ref().ok().map(|group| &group.id);
-            group_record("delete_groups", item, id, verdict)
+            self.group_record(kind, index, item, id, verdict)
         };
         let _moving = self.directory.process.ledger.moving_groups();
         let act = |group| self.delete_group(group).boxed();
@@ -113,7 +119,7 @@ impl<'a> Run<'a> {
         items: &'i [Item<T>],
         claims: Vec<Option<Claim<K>>>,
         act: impl Fn(&'i T) -> BoxFuture<'i, Verdict>,
-        record: impl Fn(&'i Item<T>, Verdict) -> Record<'i>,
+        record: impl Fn(usize, &'i Item<T>, Verdict) -> Record<'i>,
     ) -> Vec<Verdict>
     where
         T: Sync,
@@ -164,7 +170,7 @@ impl<'a> Run<'a> {
             if let (Some(slot), Some(item)) = (verdicts.get_mut(index), items.get(index)) {
                 *slot = verdict;
                 if is_change(verdict) {
-                    process.audit.write(self.context, &[record(item, verdict)]).await;
+                    process.audit.write(self.context, &[record(index, item, verdict)]).await;
                 }
             }
         }
@@ -176,14 +182,35 @@ impl<'a> Run<'a> {
         &self,
         items: &'i [Item<T>],
         verdicts: &[Verdict],
-        record: impl Fn(&'i Item<T>, Verdict) -> Record<'i>,
+        record: impl Fn(usize, &'i Item<T>, Verdict) -> Record<'i>,
     ) -> Vec<Record<'i>> {
-        let records = items.iter().zip(verdicts).map(|(item, verdict)| record(item, *verdict));
+        let records = (0..).zip(items.iter().zip(verdicts));
+        let records = records.map(|(index, (item, verdict))| record(index, item, *verdict));
         let records: Vec<Record<'i>> = records.collect();
         let rest = records.iter().filter(|record| !is_change(record.verdict)).cloned();
         let audit = &self.directory.process.audit;
         audit.write(self.context, &rest.collect::<Vec<_>>()).await;
         records
+    }
+
+    fn group_record<'i, T>(
+        &'i self,
+        kind: OperationKind,
+        index: usize,
+        item: &'i Item<T>,
+        group_id: Option<&'i GroupId>,
+        verdict: Verdict,
+    ) -> Record<'i> {
+        Record {
+            operation: self.id,
+            kind,
+            index,
+            group: &item.name,
+            group_id,
+            name: &item.name,
+            account: None,
+            verdict,
+        }
     }
 
     fn is_halted(&self) -> bool {
@@ -244,22 +271,6 @@ impl<'a> Run<'a> {
 /// Whether Cloud was changed, or may have been.
 fn is_change(verdict: Verdict) -> bool {
     matches!(verdict, DONE | Verdict::InDoubt)
-}
-
-fn group_record<'a, T>(
-    operation: &'static str,
-    item: &'a Item<T>,
-    group_id: Option<&'a GroupId>,
-    verdict: Verdict,
-) -> Record<'a> {
-    Record {
-        operation,
-        group: &item.name,
-        group_id,
-        name: &item.name,
-        account: None,
-        verdict,
-    }
 }
 
 /// For steps whose claims the caller holds.

@@ -68,7 +68,9 @@ impl Door {
         match self {
             Self::Open(directory) => Ok(Admitted {
                 caller: Caller {
-                    name: "anonymous".into(),
+                    // The program behind the address is all there is to tell one from another.
+                    key: format!("peer {peer}").into(),
+                    ..Caller::named("anonymous")
                 },
                 role: Role::Administrator,
                 directory: Arc::clone(directory),
@@ -88,9 +90,7 @@ impl Door {
                     },
                 })?;
                 Ok(Admitted {
-                    caller: Caller {
-                        name: verified.name.into(),
-                    },
+                    caller: Caller::named(&verified.name),
                     role: verified.role,
                     directory: Arc::clone(directory),
                 })

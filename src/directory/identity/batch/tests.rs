@@ -65,7 +65,7 @@ fn context() -> Context {
 }
 
 fn patient(millis: u64) -> Context {
-    let caller = Caller { name: "test".into() };
+    let caller = Caller::named("test");
     Context::new(RequestId::random(), caller, Duration::from_millis(millis))
 }
 

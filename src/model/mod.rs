@@ -1,10 +1,17 @@
 //! The words both sides share: names, ids, callers, outcomes. Nothing here knows HTTP, JSON or a file format.
 
+mod bulk;
+pub mod report;
+mod request;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use unicode_normalization::UnicodeNormalization;
+
+pub use bulk::{Fate, OperationId, OperationKind, Outcome, Skip, Verdict};
+pub use report::Report;
+pub use request::{Caller, Context, Effort, RequestId, Rights};
 
 /// A name as it is compared "ignoring case": NFC, then lower case as Java's `toLowerCase(Locale.ROOT)`.
 ///
@@ -92,11 +99,6 @@ text_type! {
     /// Cloud's id of an account: opaque, compared letter by letter.
     AccountId
 }
-text_type! {
-    /// One inbound request's id: in its answer, its log lines, its audit lines and its calls to Cloud.
-    RequestId
-}
-
 impl GroupName {
     /// How the name is compared when no group is spelt exactly so.
     #[must_use]
@@ -151,50 +153,6 @@ impl AccountId {
     }
 }
 
-impl RequestId {
-    /// 128 bits, unlikely to come twice; not a secret.
-    #[must_use]
-    pub fn random() -> Self {
-        Self::new(&format!("{:032x}", fastrand::u128(..)))
-    }
-}
-
-/// Who asks, as far as log, audit and `X-AUSERNAME` are concerned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The account's name, the caller's e-mail address, or `anonymous`.
-    pub name: Arc<str>,
-}
-
-/// One inbound request as the domain sees it.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The request's id.
-    pub request: RequestId,
-    /// Who asks.
-    pub caller: Caller,
-    /// Until when reads on behalf of this request may go on.
-    pub read_deadline: Instant,
-}
-
-impl Context {
-    /// A context whose reads may take `patience` from now.
-    #[must_use]
-    pub fn new(request: RequestId, caller: Caller, patience: Duration) -> Self {
-        Self {
-            request,
-            caller,
-            read_deadline: Instant::now() + patience,
-        }
-    }
-
-    /// The same request, whose reads may take `patience` from now: a bulk operation outlives its caller's deadline.
-    #[must_use]
-    pub fn again(&self, patience: Duration) -> Self {
-        Self::new(self.request.clone(), self.caller.clone(), patience)
-    }
-}
-
 /// How much of each member a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
@@ -222,68 +180,6 @@ impl Page {
         let from = self.start_at.min(all.len());
         let to = from.saturating_add(self.max_results).min(all.len());
         all.get(from..to).unwrap_or_default()
-    }
-}
-
-/// Why a name of a bulk call ended as skipped: one list for the whole product (contract, section 1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Skip {
-    /// The account is in the group already.
-    AlreadyMember,
-    /// The account is not in the group.
-    NotMember,
-    /// A group of that name exists already.
-    AlreadyExists,
-    /// No group has that name.
-    NoSuchGroup,
-    /// The same name, or another name of the same account, stands earlier in the list.
-    Duplicate,
-    /// Nothing but white space.
-    Blank,
-    /// No source knows the name.
-    Unknown,
-    /// The name stands for more than one account or group.
-    Ambiguous,
-    /// The person left before the migration: what is in Cloud is only their tombstone.
-    Tombstoned,
-    /// The account is switched off in Cloud.
-    Deactivated,
-    /// The account belongs to a program.
-    NotAPerson,
-    /// Several usernames were merged into the account, and the setting refuses to remove such accounts.
-    MergedAccount,
-    /// The group is synchronised from an identity provider; only that may change it.
-    ExternallyManaged,
-    /// No free seat in the licence.
-    NoSeat,
-    /// Cloud answered about this very name, and said no.
-    Refused,
-    /// The operation ended before this name's turn.
-    NotAttempted,
-}
-
-impl Skip {
-    /// The reason's name in log, audit and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AlreadyMember => "already_member",
-            Self::NotMember => "not_member",
-            Self::AlreadyExists => "already_exists",
-            Self::NoSuchGroup => "no_such_group",
-            Self::Duplicate => "duplicate",
-            Self::Blank => "blank",
-            Self::Unknown => "unknown",
-            Self::Ambiguous => "ambiguous",
-            Self::Tombstoned => "tombstoned",
-            Self::Deactivated => "deactivated",
-            Self::NotAPerson => "not_a_person",
-            Self::MergedAccount => "merged_account",
-            Self::ExternallyManaged => "externally_managed",
-            Self::NoSeat => "no_seat",
-            Self::Refused => "refused",
-            Self::NotAttempted => "not_attempted",
-        }
     }
 }
 
@@ -379,40 +275,6 @@ impl Standing {
             Self::Tombstoned => Some(Skip::Tombstoned),
             Self::App => Some(Skip::NotAPerson),
         }
-    }
-}
-
-/// What became of one name of a bulk call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Cloud was changed as asked.
-    Done,
-    /// Nothing was changed, for this reason.
-    Skipped(Skip),
-}
-
-/// The names of a bulk call in the order of the request, each with its fate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Every name asked for, once.
-    pub names: Vec<(String, Fate)>,
-}
-
-impl Outcome {
-    /// The names for which Cloud was changed.
-    pub fn done(&self) -> impl Iterator<Item = &str> {
-        self.names
-            .iter()
-            .filter(|(_, fate)| *fate == Fate::Done)
-            .map(|(name, _)| name.as_str())
-    }
-
-    /// The names left as they were, with the reason.
-    pub fn skipped(&self) -> impl Iterator<Item = (&str, Skip)> {
-        self.names.iter().filter_map(|(name, fate)| match fate {
-            Fate::Done => None,
-            Fate::Skipped(reason) => Some((name.as_str(), *reason)),
-        })
     }
 }
 
