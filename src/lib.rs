@@ -13,7 +13,8 @@
 //! * [`directory`]: DOMAIN. Six operations on groups and members; names to accounts and back.
 //! * [`cloud`]: OUTBOUND. One method a call; retries, waits and limits.
 //! * [`audit`], [`metrics`]: written beside the stream, never read by a request.
-//! * [`store`]: what outlives a restart: learned identities; and the lock on the state directory.
+//! * [`store`]: what outlives a restart: learned identities, the journal of operations; and the lock on the state directory.
+//! * [`reports`]: what became of bulk calls, as JSON; one form for callers, operators and the command line.
 //! * [`settings`], [`server`], [`admin`], [`cli`]: how all of it is set, run, watched and started. [`browser`] keeps
 //!   web pages out.
 //! * [`migration`]: OFFLINE. Exports to an identity map, names in scripts, the readiness report.
@@ -49,6 +50,7 @@ pub mod extender;
 pub mod metrics;
 pub mod migration;
 pub mod model;
+pub mod reports;
 pub mod server;
 pub mod settings;
 pub mod simulator;

@@ -80,6 +80,10 @@ pub struct Metrics {
     pub operations: Gauge,
     /// Audit lines that could not be written.
     pub audit_failures: Counter,
+    /// The number of the last audit line on disk.
+    pub audit_seq: Gauge,
+    /// The first 48 bits of that line's code.
+    pub audit_head: Gauge,
     /// Accounts in the identity map.
     pub map_accounts: Gauge,
     /// Readings of the identity map anew, by how they ended.
@@ -90,6 +94,10 @@ pub struct Metrics {
     pub store_dropped: Counter,
     /// Readings and writings of the store that failed.
     pub store_failures: Counter,
+    /// Readings and writings of the journal that failed.
+    pub journal_failures: Counter,
+    /// Entries of the journal that wait in memory until it can be written again.
+    pub journal_unwritten: Gauge,
 }
 
 impl Default for Metrics {
@@ -150,6 +158,12 @@ impl Metrics {
             "Audit lines that could not be written",
             Counter::default()
         );
+        let audit_seq = register!("audit_seq", "Number of the last audit line on disk", Gauge::default());
+        let audit_head = register!(
+            "audit_head",
+            "First 48 bits of the mac of the last audit line on disk, as a number",
+            Gauge::default()
+        );
         let map_accounts = register!("map_accounts", "Accounts in the identity map", Gauge::default());
         let map_reloads = register!(
             "map_reloads",
@@ -171,6 +185,16 @@ impl Metrics {
             "Readings and writings of the store that failed",
             Counter::default()
         );
+        let journal_failures = register!(
+            "journal_failures",
+            "Readings and writings of the journal that failed",
+            Counter::default()
+        );
+        let journal_unwritten = register!(
+            "journal_unwritten",
+            "Entries of the journal that wait until it can be written again",
+            Gauge::default()
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -184,11 +208,15 @@ impl Metrics {
             skipped,
             operations,
             audit_failures,
+            audit_seq,
+            audit_head,
             map_accounts,
             map_reloads,
             store_learned,
             store_dropped,
             store_failures,
+            journal_failures,
+            journal_unwritten,
         }
     }
 

@@ -1,10 +1,15 @@
-//! The operator's listener: is it alive, is it ready, what are its figures. It calls nobody to find out.
+//! The operator's listener: is it alive, is it ready, what are its figures, what became of operations. It calls nobody to
+//! find out; only taking an operation back asks Cloud, and changes it.
+
+mod operations;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use futures_util::Stream;
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,7 +19,7 @@ use warp::Filter as _;
 
 use crate::browser;
 use crate::cloud::Client;
-use crate::directory::Process;
+use crate::directory::{Directory, Process};
 use crate::metrics::Metrics;
 
 /// For so long a failed exchange with Cloud counts against readiness. Not for ever: what is not ready gets no requests,
@@ -25,8 +30,12 @@ const FAULT_COUNTS: Duration = Duration::from_secs(30);
 pub struct Admin {
     client: Arc<Client>,
     process: Arc<Process>,
+    /// Cloud as the facade's own credential sees it, where there is one.
+    eyes: Option<Arc<Directory>>,
     metrics: Metrics,
     token: SecretString,
+    /// What opens `/operations`, which tells who asked for what, and changes it: never nothing.
+    operators_token: SecretString,
     stopping: AtomicBool,
 }
 
@@ -36,6 +45,8 @@ struct Ready {
     stopping: bool,
     map_accounts: usize,
     operations: usize,
+    /// Why nothing can be changed, though reads go on.
+    changes_refused: Option<String>,
     cloud: CloudState,
 }
 
@@ -47,14 +58,23 @@ struct CloudState {
 }
 
 impl Admin {
-    /// The view on one process; an empty `token` asks for none.
+    /// The view on one process; an empty `token` asks for none, but for operations, which ask for `operators_token`.
     #[must_use]
-    pub fn new(client: Arc<Client>, process: Arc<Process>, metrics: Metrics, token: SecretString) -> Self {
+    pub fn new(
+        client: Arc<Client>,
+        process: Arc<Process>,
+        eyes: Option<Arc<Directory>>,
+        metrics: Metrics,
+        token: SecretString,
+        operators_token: SecretString,
+    ) -> Self {
         Self {
             client,
             process,
+            eyes,
             metrics,
             token,
+            operators_token,
             stopping: AtomicBool::new(false),
         }
     }
@@ -64,17 +84,28 @@ impl Admin {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Bytes> {
+    async fn answer<B: Buf, E>(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+        body: impl Stream<Item = Result<B, E>>,
+    ) -> Response<Bytes> {
         // That the process lives is no secret, and the container's own health check has no token.
         if path != "/live" && !self.may(headers) {
             return plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
         }
+        let is_about_operations = path == "/operations" || path.starts_with("/operations/");
+        if is_about_operations && !bears(headers, &self.operators_token) {
+            let text = "the bearer token of admin.token is needed, or that of operator.token in state_dir\n";
+            return plain(StatusCode::UNAUTHORIZED, text);
+        }
+        if let Some(answer) = self.operations(method, path, query, headers, body).await {
+            return answer;
+        }
         if method != Method::GET && method != Method::HEAD {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            return not_allowed("GET, HEAD");
         }
         match path {
             "/live" => plain(StatusCode::OK, "alive\n"),
@@ -85,21 +116,17 @@ impl Admin {
                 response.headers_mut().insert(CONTENT_TYPE, text);
                 response
             }
-            _ => plain(StatusCode::NOT_FOUND, "/live /ready /metrics\n"),
+            _ => plain(StatusCode::NOT_FOUND, "/live /ready /metrics /operations\n"),
         }
     }
 
     /// With a token: whoever has it. Without: whoever is on this machine, and no web page whose name was made to
     /// point here.
     fn may(&self, headers: &HeaderMap) -> bool {
-        let token = self.token.expose_secret();
-        if token.is_empty() {
+        if self.token.expose_secret().is_empty() {
             return browser::is_for_loopback(headers) && !browser::is_cross_site(headers);
         }
-        headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
-            .is_some_and(|shown| shown.as_bytes().ct_eq(token.as_bytes()).into())
+        bears(headers, &self.token)
     }
 
     fn ready(&self) -> Response<Bytes> {
@@ -119,6 +146,7 @@ impl Admin {
             stopping,
             map_accounts: self.process.map_accounts(),
             operations: self.process.running(),
+            changes_refused: self.process.refuses_changes().map(str::to_owned),
             cloud: CloudState {
                 state,
                 seconds_ago: ago.map(|ago| ago.as_secs()),
@@ -138,15 +166,37 @@ impl Admin {
     }
 }
 
+fn bears(headers: &HeaderMap, token: &SecretString) -> bool {
+    headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
+        .is_some_and(|shown| shown.as_bytes().ct_eq(token.expose_secret().as_bytes()).into())
+}
+
 /// The filter behind which every request is answered.
 pub fn filter(admin: Arc<Admin>) -> warp::filters::BoxedFilter<(warp::reply::Response,)> {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::path::full())
+        .and(query)
         .and(warp::header::headers_cloned())
-        .map(move |method, path: warp::path::FullPath, headers| {
-            warp::reply::Reply::into_response(admin.answer(&method, path.as_str(), &headers))
-        })
+        .and(warp::body::stream())
+        .then(
+            move |method, path: warp::path::FullPath, query: String, headers, body| {
+                let admin = Arc::clone(&admin);
+                async move {
+                    let answer = admin.answer(&method, path.as_str(), &query, &headers, body).await;
+                    warp::reply::Reply::into_response(answer)
+                }
+            },
+        )
         .boxed()
+}
+
+fn not_allowed(allow: &'static str) -> Response<Bytes> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("{allow}\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Bytes> {

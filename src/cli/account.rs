@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::extender::auth::accounts::{Accounts, MAX_PASSWORD_BYTES, Role, hash_password, new_token};
+use crate::model::Rights;
 
 /// Make entries for the file of accounts.
 #[derive(Debug, clap::Args)]
@@ -29,6 +30,8 @@ enum Command {
         /// What the account may do: reader or administrator
         #[arg(long, default_value_t = Role::Reader)]
         role: Role,
+        #[command(flatten)]
+        more: More,
     },
     /// Make a bearer token: its `[[token]]` entry on standard output, its secret once on standard error
     Token {
@@ -38,10 +41,36 @@ enum Command {
         /// What its holder may do: reader or administrator
         #[arg(long, default_value_t = Role::Reader)]
         role: Role,
+        #[command(flatten)]
+        more: More,
         /// Last day (2027-01-31, UTC) or the instant (2027-01-31T12:00:00Z) at which it ends; without it never
         #[arg(long, value_name = "DATE")]
         expires: Option<String>,
     },
+}
+
+/// What the entry says beyond its role.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct More {
+    /// May see everybody's reports
+    #[arg(long)]
+    operator: bool,
+    /// Changes nothing: each of its changing calls is a dry run
+    #[arg(long)]
+    observe: bool,
+    /// May change protected groups
+    #[arg(long)]
+    may_change_protected: bool,
+}
+
+impl From<More> for Rights {
+    fn from(more: More) -> Self {
+        Self {
+            operator: more.operator,
+            observe: more.observe,
+            may_change_protected: more.may_change_protected,
+        }
+    }
 }
 
 /// Prints the entry asked for.
@@ -50,17 +79,22 @@ enum Command {
 /// No password, two different ones, or something the file of accounts would not take.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Hash { name, role } => {
+        Command::Hash { name, role, more } => {
             // Before asking: nobody wants to type a password twice to learn that the name was no good.
             if let Some(name) = &name {
-                check(&account_entry(Some(name), role, PLACEHOLDER_HASH))?;
+                check(&account_entry(Some(name), role, more.into(), PLACEHOLDER_HASH))?;
             }
             let hash = hash_password(read_password()?.expose_secret())?;
-            print!("{}", account_entry(name.as_deref(), role, &hash));
+            print!("{}", account_entry(name.as_deref(), role, more.into(), &hash));
         }
-        Command::Token { name, role, expires } => {
+        Command::Token {
+            name,
+            role,
+            more,
+            expires,
+        } => {
             let token = new_token()?;
-            let entry = token_entry(&name, role, &token.sha256, expires.as_deref());
+            let entry = token_entry(&name, role, more.into(), &token.sha256, expires.as_deref());
             check(&entry)?;
             print!("{entry}");
             eprintln!("{}", token.secret.expose_secret());
@@ -113,18 +147,31 @@ fn one_line(input: &mut impl std::io::BufRead) -> anyhow::Result<SecretString> {
     Ok(line.strip_suffix('\r').unwrap_or(line).into())
 }
 
-fn account_entry(name: Option<&str>, role: Role, hash: &str) -> String {
+/// The lines of an entry that say more than its role does; a right it has not, has no line.
+fn rights_lines(rights: Rights) -> String {
+    let lines = [
+        ("operator", rights.operator),
+        ("observe", rights.observe),
+        ("may_change_protected", rights.may_change_protected),
+    ];
+    let given = lines.into_iter().filter(|(_, given)| *given);
+    given.map(|(key, _)| format!("{key} = true\n")).collect()
+}
+
+fn account_entry(name: Option<&str>, role: Role, rights: Rights, hash: &str) -> String {
     let name = name.map_or_else(|| "\"\" # fill in".to_owned(), quoted);
     format!(
-        "[[account]]\nname = {name}\npassword = {}\nrole = \"{role}\"\n",
-        quoted(hash)
+        "[[account]]\nname = {name}\npassword = {}\nrole = \"{role}\"\n{}",
+        quoted(hash),
+        rights_lines(rights)
     )
 }
 
-fn token_entry(name: &str, role: Role, sha256: &str, expires: Option<&str>) -> String {
+fn token_entry(name: &str, role: Role, rights: Rights, sha256: &str, expires: Option<&str>) -> String {
     let mut entry = format!(
-        "[[token]]\nname = {}\nsha256 = \"{sha256}\"\nrole = \"{role}\"\n",
-        quoted(name)
+        "[[token]]\nname = {}\nsha256 = \"{sha256}\"\nrole = \"{role}\"\n{}",
+        quoted(name),
+        rights_lines(rights)
     );
     if let Some(expires) = expires {
         // Writing to a `String` cannot fail.
@@ -170,6 +217,12 @@ mod tests {
         let Command::Hash {
             name: None,
             role: Role::Reader,
+            more:
+                More {
+                    operator: false,
+                    observe: false,
+                    may_change_protected: false,
+                },
         } = typed(&["hash"]).unwrap().command
         else {
             panic!("reader is the default");
@@ -187,6 +240,17 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_says_the_rights_it_was_asked_for_and_the_file_takes_them() {
+        let words = ["token", "--name", "ci", "--observe", "--may-change-protected"];
+        let Command::Token { name, role, more, .. } = typed(&words).unwrap().command else {
+            panic!("a token was asked for");
+        };
+        let entry = token_entry(&name, role, more.into(), &"0".repeat(64), None);
+        assert!(entry.ends_with("role = \"reader\"\nobserve = true\nmay_change_protected = true\n"));
+        assert!(Accounts::parse(&entry).unwrap().token("ci").unwrap().rights.observe);
+    }
+
+    #[test]
     fn what_the_file_would_not_take_is_not_made() {
         let refused = |words: &[&str]| format!("{:#}", run(typed(words).unwrap()).unwrap_err());
         assert!(refused(&["hash", "--name", "a:b"]).contains("colon"));
@@ -196,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_entry_without_a_name_says_what_is_missing_until_it_has_one() {
-        let entry = account_entry(None, Role::Reader, PLACEHOLDER_HASH);
+        let entry = account_entry(None, Role::Reader, Rights::default(), PLACEHOLDER_HASH);
         assert!(check(&entry).is_err());
         assert!(check(&entry.replace("\"\" # fill in", "\"svc\"")).is_ok());
     }
@@ -216,7 +280,7 @@ mod tests {
         #[test]
         fn any_name_survives_its_entry(name in "[\\PC\\x00-\\x1f\\x7f\"\\\\]{1,20}") {
             prop_assume!(!name.trim().is_empty());
-            let entry = token_entry(&name, Role::Reader, &"0".repeat(64), Some("2027-01-31"));
+            let entry = token_entry(&name, Role::Reader, Rights::default(), &"0".repeat(64), Some("2027-01-31"));
             prop_assert!(check(&entry).is_ok());
             let table: toml::Table = entry.parse().unwrap();
             prop_assert_eq!(table["token"][0]["name"].as_str(), Some(name.as_str()));

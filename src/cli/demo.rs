@@ -184,7 +184,8 @@ fn guide(facade: SocketAddr, simulator: SocketAddr, admin: Option<SocketAddr>, m
         |admin| format!("http://{admin}/ready and /metrics"),
     );
     text.push_str(&format!(
-        "\nfacade     http://{facade}\nsimulator  http://{simulator} (its truth: /_sim/stats)\noperator   {admin}\n\nready (Ctrl-C ends it)\n"
+        "\nAdd ?dryRun=true to try a change without making it. Each change has a report, at the id of its header\nX-Facade-Report: \
+         http://{facade}/facade/v1/reports/<id>\n\nfacade     http://{facade}\nsimulator  http://{simulator} (its truth: /_sim/stats)\noperator   {admin}\n\nready (Ctrl-C ends it)\n"
     ));
     text
 }

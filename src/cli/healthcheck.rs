@@ -40,15 +40,16 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// Where the settings put the admin listener; one that listens everywhere is asked on this machine.
 fn address(args: &Args) -> anyhow::Result<SocketAddr> {
-    if let Some(address) = args.address {
-        return Ok(address);
+    match args.address {
+        Some(address) => Ok(address),
+        None => operators(&Settings::load(args.config.as_deref(), "", None)?),
     }
-    let mut address = Settings::load(args.config.as_deref(), "", None)?
-        .admin
-        .listen
-        .context("admin.listen is switched off")?;
+}
+
+/// Where the settings put the admin listener; one that listens everywhere is asked on this machine.
+pub(super) fn operators(settings: &Settings) -> anyhow::Result<SocketAddr> {
+    let mut address = settings.admin.listen.context("admin.listen is switched off")?;
     if address.ip().is_unspecified() {
         let here = if address.is_ipv4() {
             IpAddr::from(Ipv4Addr::LOCALHOST)

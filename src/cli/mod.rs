@@ -1,10 +1,12 @@
 //! The command line, one file a sub-command.
 
 mod account;
+mod audit;
 mod check;
 mod demo;
 mod healthcheck;
 mod identities;
+mod operations;
 mod serve;
 mod simulate;
 
@@ -35,6 +37,10 @@ enum Command {
     Check(check::Args),
     /// Make entries for the accounts file
     Account(account::Args),
+    /// Verify and read the audit
+    Audit(audit::Args),
+    /// List bulk operations, show one's report, take one back
+    Operations(operations::Args),
     /// Make the identity map, and find out what scripts will meet
     Identities(identities::Args),
     /// Ask a running facade whether it is alive (for containers)
@@ -58,6 +64,8 @@ impl Cli {
                 Command::Simulate(args) => simulate::run(args).await,
                 Command::Check(args) => check::run(args).await,
                 Command::Account(args) => account::run(args),
+                Command::Audit(args) => audit::run(args),
+                Command::Operations(args) => operations::run(args).await,
                 Command::Identities(args) => identities::run(args).await,
                 Command::Healthcheck(args) => Ok(healthcheck::run(&args)),
             }

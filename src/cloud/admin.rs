@@ -1,5 +1,5 @@
 //! The driver of the organisation's Admin API: finds people by e-mail, 100 a call, whatever their profile hides, shows
-//! who is switched off, and knows what people are.
+//! who is switched off, and knows what people are, and what groups give.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use crate::model::{AccountId, GroupId, GroupName, RequestId, Standing};
 
 /// E-mail addresses one search takes.
 pub const EMAILS: usize = 100;
+/// Account ids one search takes.
+pub const ACCOUNTS: usize = 10;
 /// Group names one search takes.
 pub const GROUPS: usize = 100;
 /// Rows a page. The default is 50, so it is always said.
@@ -88,6 +90,17 @@ pub enum Who {
     Absent,
 }
 
+/// What a group gives its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Access to Confluence, or something that may be that.
+    Given,
+    /// Certainly no access to Confluence: all that it gives is known.
+    NotGiven,
+    /// Nobody can tell: not all that it gives is known, or which group it is.
+    Unknown,
+}
+
 impl From<OrgUser> for super::Profile {
     fn from(user: OrgUser) -> Self {
         Self {
@@ -146,6 +159,27 @@ impl Admin {
         self.users(body, request, patience).await
     }
 
+    /// The groups each of these accounts is in, suspended ones included; at most [`ACCOUNTS`]. Accounts that the
+    /// organisation does not know, or whose groups it does not tell, are left out.
+    pub async fn groups_of(
+        &self,
+        accounts: &[AccountId],
+        request: &RequestId,
+        patience: Patience<'_>,
+    ) -> Result<Vec<(AccountId, HashSet<GroupId>)>, Error> {
+        debug_assert!(accounts.len() <= ACCOUNTS);
+        let ids: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
+        let body = json!({ "accountIds": ids, "expand": ["groups"] });
+        let found = self
+            .all(Operation::AdminUsers, "users", body, request, patience)
+            .await?;
+        Ok(found
+            .rows
+            .into_iter()
+            .filter_map(wire::OrgMemberships::into_groups)
+            .collect())
+    }
+
     /// The groups with these names, whatever their case; at most [`GROUPS`].
     pub async fn groups_named(
         &self,
@@ -168,6 +202,32 @@ impl Admin {
         let body = json!({ "groupIds": [id.as_str()], "expand": ["counts.users"] });
         let groups = self.groups(body, request, patience).await?;
         Ok(groups.into_iter().find(|found| found.group.id == *id))
+    }
+
+    /// What a group gives its members. Calls: 2 at most, for its roles are asked for in its own directory: whether a
+    /// group that is looked for in all of them is found at all, no document says, and nothing would look like no access.
+    pub async fn access(&self, group: &GroupId, request: &RequestId, patience: Patience<'_>) -> Result<Access, Error> {
+        let body = json!({ "groupIds": [group.as_str()] });
+        let call = self.search(Operation::AdminGroups, "groups", body, None);
+        let found: wire::OrgPage<wire::OrgGroup> = self.client.read(&call, &self.credential, request, patience).await?;
+        let Some(directory) = found.directory_of(group) else {
+            return Ok(Access::Unknown);
+        };
+        let path = [
+            "v2",
+            "orgs",
+            &*self.org,
+            "directories",
+            directory,
+            "groups",
+            group.as_str(),
+            "role-assignments",
+        ];
+        // Without a filter: one that Cloud read in another way would leave out what counts.
+        let call = Call::get(Operation::AdminRoles, &path, vec![("limit", PAGE.to_string())]);
+        let roles: wire::OrgPage<wire::RoleAssignment> =
+            self.client.read(&call, &self.credential, request, patience).await?;
+        Ok(roles.access())
     }
 
     async fn groups(&self, body: Value, request: &RequestId, patience: Patience<'_>) -> Result<Vec<OrgGroup>, Error> {

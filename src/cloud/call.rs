@@ -14,6 +14,17 @@ pub(super) struct Call {
     pub path: Vec<String>,
     pub query: Vec<(&'static str, String)>,
     pub body: Option<serde_json::Value>,
+    pub seat_sign: SeatSign,
+}
+
+/// How the sign is taken that no seat is free in the licence. It is no proof.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SeatSign {
+    /// Tried once more.
+    #[default]
+    Doubted,
+    /// Believed: it was seen a moment ago, and confirmed.
+    Believed,
 }
 
 /// An answer that is neither a passing failure nor a refused credential.
@@ -34,6 +45,7 @@ impl Call {
             path: path.iter().map(|segment| (*segment).to_owned()).collect(),
             query,
             body: None,
+            seat_sign: SeatSign::default(),
         }
     }
 }

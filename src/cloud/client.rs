@@ -9,14 +9,15 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::call::{Answer, Call, parse};
+use super::call::{Answer, Call, SeatSign, parse};
 use super::governor::{Governor, Waits};
 use super::{Credential, Error, Operation, Owner, Patience, Service, wire};
 use crate::metrics::{Metrics, Outbound};
 use crate::model::RequestId;
 use crate::settings;
 
-/// What v1 answers when no seat is free in the licence: a sign, not a proof, so it is tried once more.
+/// What v1 answers when no seat is free in the licence: a sign, not a proof, so it is tried once more unless the caller
+/// has reason to believe it.
 const NO_SEAT_SIGN: &str = "AddUserToGroupsIdentityPlatformCommand";
 
 /// The process's connections to one of Cloud's addresses, with everything that is shared by its callers.
@@ -32,6 +33,9 @@ pub struct Client {
     /// Requests answered; tells a fault of one name from a fault of Cloud.
     successes: AtomicU64,
     last: Mutex<Option<Exchange>>,
+    max_in_flight: usize,
+    /// The moving average behind [`Client::pace`], in microseconds; 0: nothing measured.
+    pace_us: AtomicU64,
     /// Which form of `user/bulk?accountId=` this site understands, see [`super::confluence`].
     pub(super) ids_form: AtomicU8,
 }
@@ -43,6 +47,16 @@ pub struct Exchange {
     pub at: Instant,
     /// What went wrong, if anything did.
     pub fault: Option<String>,
+}
+
+/// How fast requests are answered at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The time from a request's first try to its answer, with what Cloud made it wait between tries: an average over
+    /// the last dozens of requests. `None` before the first.
+    pub request: Option<Duration>,
+    /// Requests under way at once.
+    pub at_once: usize,
 }
 
 /// How one try ended.
@@ -107,6 +121,8 @@ impl Client {
             max_answer: settings.max_answer_bytes,
             successes: AtomicU64::new(0),
             last: Mutex::new(None),
+            max_in_flight: settings.max_in_flight,
+            pace_us: AtomicU64::new(0),
             ids_form: AtomicU8::new(0),
         })
     }
@@ -115,6 +131,25 @@ impl Client {
     #[must_use]
     pub fn last_exchange(&self) -> Option<Exchange> {
         self.last.lock().clone()
+    }
+
+    /// How fast requests are answered at present.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        let micros = self.pace_us.load(Ordering::Relaxed);
+        Pace {
+            request: (micros > 0).then(|| Duration::from_micros(micros)),
+            at_once: self.max_in_flight,
+        }
+    }
+
+    /// Takes an answered request into the average. Two at the same moment may lose one of them; the average does not mind.
+    fn took(&self, time: Duration) {
+        let most = u64::MAX / 64;
+        let now = u64::try_from(time.as_micros()).unwrap_or(most).clamp(1, most);
+        let before = self.pace_us.load(Ordering::Relaxed);
+        let after = if before == 0 { now } else { (before * 15 + now) / 16 };
+        self.pace_us.store(after.max(1), Ordering::Relaxed);
     }
 
     /// Sends a read until its answer can be understood.
@@ -145,6 +180,7 @@ impl Client {
         let (mut forgiven, mut seat_sign) = (false, false);
         let mut successes_at_first_failure = 0;
         let mut cause = "no time was left to ask".to_owned();
+        let mut begun: Option<Instant> = None;
         loop {
             let unavailable = |cause: &str, doubtful| Error::Unavailable {
                 operation,
@@ -164,8 +200,11 @@ impl Client {
                 self.metrics.cloud_retries.inc();
             }
             let from = Instant::now();
+            let first = *begun.get_or_insert(from);
             let limit = patience.limit(self.try_timeout);
             let ended = tokio::select! {
+                // An answer that is there counts, however late anybody looks.
+                biased;
                 ended = self.once(call, credential, request) => ended,
                 () = tokio::time::sleep(limit) => Try::Lost(format!("no answer within {} ms", limit.as_millis())),
                 () = patience.cut_off() => Try::Lost("no answer before the server stopped".to_owned()),
@@ -190,6 +229,7 @@ impl Client {
                         200..=299 => match accept(&body) {
                             Ok(value) => {
                                 self.note(operation, "2xx", None);
+                                self.took(first.elapsed());
                                 return Ok((Answer { status, body, doubtful }, Some(value)));
                             }
                             Err(fault) => (fault, None, true),
@@ -212,7 +252,7 @@ impl Client {
                             (format!("{status}: {}", message()), None, false)
                         }
                         500 if operation == Operation::AddMember && message().contains(NO_SEAT_SIGN) => {
-                            if seat_sign {
+                            if seat_sign || call.seat_sign == SeatSign::Believed {
                                 self.note(operation, "5xx", None);
                                 return Ok((Answer { status, body, doubtful }, None));
                             }
@@ -303,6 +343,7 @@ impl Client {
             path: ["wiki", "rest", "api", "user", "current"].map(str::to_owned).to_vec(),
             query: Vec::new(),
             body: None,
+            seat_sign: SeatSign::default(),
         };
         let asked = tokio::time::timeout(self.try_timeout, self.once(&call, credential, request)).await;
         matches!(asked, Ok(Try::Answered(status, headers, _)) if status.is_success() && !is_html(&headers))

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::call::{Answer, Call, parse};
-use super::{Client, Credential, Error, Group, Operation, Patience, Profile, wire};
+use super::call::{Answer, Call, SeatSign, parse};
+use super::{Client, Credential, Error, Group, Operation, Owner, Pace, Patience, Profile, wire};
 use crate::model::{AccountId, GroupId, GroupName, RequestId};
 
 /// Rows a page: Cloud serves no more, whatever is asked.
@@ -81,6 +81,18 @@ impl Confluence {
     #[must_use]
     pub fn new(client: Arc<Client>, credential: Credential) -> Self {
         Self { client, credential }
+    }
+
+    /// Whose credential it is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.credential.owner()
+    }
+
+    /// How fast requests to the site are answered at present.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.client.pace()
     }
 
     /// One page of all groups, alphabetical, from row `start`.
@@ -296,23 +308,25 @@ impl Confluence {
         Ok(settled(&self.change(&call, request, patience).await?))
     }
 
-    /// Adds an account to a group.
+    /// Adds an account to a group. `seat_sign`: how often it is tried if there seems to be no seat.
     pub async fn add_member(
         &self,
         group: &GroupId,
         account: &AccountId,
+        seat_sign: SeatSign,
         request: &RequestId,
         patience: Patience<'_>,
     ) -> Result<Settled, Error> {
         let query = vec![("groupId", group.as_str().to_owned())];
         let body = serde_json::json!({ "accountId": account.as_str() });
-        let call = write(
+        let mut call = write(
             Operation::AddMember,
             Method::POST,
             &["group", "userByGroupId"],
             query,
             Some(body),
         );
+        call.seat_sign = seat_sign;
         Ok(settled(&self.change(&call, request, patience).await?))
     }
 
@@ -397,6 +411,7 @@ fn write(
         path,
         query,
         body,
+        seat_sign: SeatSign::default(),
     }
 }
 

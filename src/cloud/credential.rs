@@ -62,7 +62,9 @@ impl Credential {
         self.header.clone()
     }
 
-    pub(super) fn owner(&self) -> Owner {
+    /// Whose it is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
         self.owner
     }
 

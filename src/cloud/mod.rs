@@ -21,8 +21,9 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use admin::{Admin, Brief, EMAILS, Found, GROUPS, OrgGroup, OrgUser, Who};
-pub use client::{Client, Exchange};
+pub use admin::{ACCOUNTS, Access, Admin, Brief, EMAILS, Found, GROUPS, OrgGroup, OrgUser, Who};
+pub use call::SeatSign;
+pub use client::{Client, Exchange, Pace};
 pub use confluence::{BULK, Confluence, GroupPage, MemberPage, PAGE, Reply, Settled};
 pub use credential::{Credential, Owner};
 pub use jira::{Jira, JiraUser, USERS_PAGE};

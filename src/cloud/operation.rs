@@ -31,6 +31,8 @@ pub enum Operation {
     AdminUsers,
     /// Admin API: `POST groups/search`
     AdminGroups,
+    /// Admin API: `GET groups/{id}/role-assignments`
+    AdminRoles,
     /// SCIM: `GET Users`
     ScimUsers,
     /// Jira: `GET user/search`
@@ -74,7 +76,7 @@ impl Service {
 
 impl Operation {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ListGroups,
         Self::FindGroups,
         Self::GetGroup,
@@ -89,6 +91,7 @@ impl Operation {
         Self::TenantInfo,
         Self::AdminUsers,
         Self::AdminGroups,
+        Self::AdminRoles,
         Self::ScimUsers,
         Self::JiraUsers,
     ];
@@ -113,6 +116,7 @@ impl Operation {
             Self::TenantInfo => "tenant_info",
             Self::AdminUsers => "admin_search_users",
             Self::AdminGroups => "admin_search_groups",
+            Self::AdminRoles => "admin_group_roles",
             Self::ScimUsers => "scim_users",
             Self::JiraUsers => "jira_find_user",
         }
@@ -122,7 +126,7 @@ impl Operation {
     #[must_use]
     pub fn service(self) -> Service {
         match self {
-            Self::AdminUsers | Self::AdminGroups => Service::Admin,
+            Self::AdminUsers | Self::AdminGroups | Self::AdminRoles => Service::Admin,
             Self::ScimUsers => Service::Scim,
             Self::JiraUsers => Service::Jira,
             _ => Service::Confluence,
@@ -157,7 +161,7 @@ impl Operation {
             }
             Self::TenantInfo => "none",
             Self::AdminUsers => "read:users:admin",
-            Self::AdminGroups => "read:groups:admin",
+            Self::AdminGroups | Self::AdminRoles => "read:groups:admin",
             Self::ScimUsers => "none",
             Self::JiraUsers => "read:jira-user",
         }

@@ -1,5 +1,7 @@
 //! Cloud's JSON, as far as we read it. What we do not need we do not parse, so that it may change.
 
+use std::collections::HashSet;
+
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -113,6 +115,31 @@ pub(super) struct OrgUser {
     product_access: Option<Vec<ProductAccess>>,
 }
 
+/// A person of the organisation with their groups.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OrgMemberships {
+    #[serde(deserialize_with = "filled")]
+    account_id: String,
+    groups: Option<Vec<OrgMembership>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OrgMembership {
+    #[serde(deserialize_with = "filled")]
+    id: String,
+}
+
+impl OrgMemberships {
+    /// The account and its groups. Everybody with access is in some group: an empty list is one that was not told.
+    pub(super) fn into_groups(self) -> Option<(AccountId, HashSet<GroupId>)> {
+        let groups = self.groups.filter(|groups| !groups.is_empty())?;
+        // The document's example is `ari:cloud:identity::group/…`; everywhere else an id is what stands after the slash.
+        let id = |group: &OrgMembership| GroupId::new(group.id.rsplit('/').next().unwrap_or(&group.id));
+        Some((AccountId::new(&self.account_id), groups.iter().map(id).collect()))
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ProductAccess {
@@ -127,6 +154,7 @@ pub(super) struct OrgGroup {
     id: String,
     #[serde(deserialize_with = "filled")]
     name: String,
+    directory_id: Option<String>,
     managed_by: Option<String>,
     external_synced: Option<bool>,
     counts: Option<Counts>,
@@ -135,6 +163,16 @@ pub(super) struct OrgGroup {
 #[derive(Debug, Deserialize)]
 struct Counts {
     users: Option<usize>,
+}
+
+/// What a group gives of one resource.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RoleAssignment {
+    resource_id: Option<String>,
+    resource_owner: Option<String>,
+    default_role: Option<String>,
+    roles: Option<Vec<String>>,
 }
 
 /// A page of a SCIM directory.
@@ -235,6 +273,44 @@ impl OrgGroup {
             },
             users: self.counts.and_then(|counts| counts.users),
         }
+    }
+}
+
+impl OrgPage<OrgGroup> {
+    /// The directory of this group: none unless the page is the only one and exactly one of its rows is that group's.
+    pub fn directory_of(&self, group: &GroupId) -> Option<&str> {
+        let mut rows = self.data.iter().filter(|row| row.id == group.as_str());
+        let (row, others) = (rows.next()?, rows.next());
+        let directory = row.directory_id.as_deref();
+        let is_certain = others.is_none() && self.links.cursor().is_none();
+        // `-` means all directories.
+        directory.filter(|directory| is_certain && !["", "-"].contains(directory))
+    }
+}
+
+impl OrgPage<RoleAssignment> {
+    /// What these roles come to. A page that leads on does not tell them all.
+    pub fn access(&self) -> super::Access {
+        if !self.data.iter().all(RoleAssignment::gives_no_access) {
+            super::Access::Given
+        } else if self.links.cursor().is_some() {
+            super::Access::Unknown
+        } else {
+            super::Access::NotGiven
+        }
+    }
+}
+
+impl RoleAssignment {
+    /// Whether it certainly gives nobody access to Confluence: it is Jira's, or it is nothing but roles that the document
+    /// describes as none of access. Whatever is not told, or not known, may be access.
+    fn gives_no_access(&self) -> bool {
+        let begins = |field: &Option<String>, with: &str| field.as_deref().is_some_and(|text| text.starts_with(with));
+        let is_jiras = begins(&self.resource_owner, "jira") && begins(&self.resource_id, "ari:cloud:jira");
+        let mut roles = self.roles.iter().flatten().chain(&self.default_role).peekable();
+        let are_told = self.roles.is_some() && roles.peek().is_some();
+        is_jiras
+            || are_told && roles.all(|role| ["atlassian/user-access-admin", "atlassian/ai-access"].contains(&&**role))
     }
 }
 
@@ -364,6 +440,87 @@ mod tests {
         }
         assert_eq!(error_message("x".repeat(5000).as_bytes()).chars().count(), 300);
         assert_eq!(error_message(&[0xff, 0xfe]), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn a_group_gives_no_access_only_where_every_role_says_so() {
+        use super::super::Access::{Given, NotGiven, Unknown};
+        let row = |id: &str, owner: &str, roles: &str| {
+            format!(r#"{{"resourceId":"ari:cloud:{id}::site/1","resourceOwner":"{owner}","roles":{roles}}}"#)
+        };
+        let confluence = |roles: &str| row("confluence", "confluence", roles);
+        let powerless = r#"["atlassian/user-access-admin","atlassian/ai-access"]"#;
+        for (rows, access) in [
+            (String::new(), NotGiven),
+            (confluence(powerless), NotGiven),
+            (row("jira", "jira-software", r#"["atlassian/user"]"#), NotGiven),
+            (row("jira-core", "jira-core", "[]"), NotGiven),
+            (confluence(r#"["atlassian/user"]"#), Given),
+            (
+                confluence(r#"["atlassian/user-access-admin","atlassian/guest"]"#),
+                Given,
+            ),
+            // Who administers the site or the organisation can do what they like.
+            (row("platform", "platform", r#"["atlassian/org-admin"]"#), Given),
+            (confluence(r#"["atlassian/a-role-of-tomorrow"]"#), Given),
+            (confluence(r#"["atlassian/AI-access"]"#), Given),
+            (confluence("[]"), Given),
+            (confluence("null"), Given),
+            (row("confluence", "jira", r#"["atlassian/user"]"#), Given),
+            (row("jira", "confluence", r#"["atlassian/user"]"#), Given),
+            (r#"{"roles":["atlassian/user"]}"#.to_owned(), Given),
+            (
+                r#"{"roles":["atlassian/ai-access"],"defaultRole":"atlassian/user"}"#.to_owned(),
+                Given,
+            ),
+            (r#"{"defaultRole":"atlassian/ai-access"}"#.to_owned(), Given),
+            ("{}".to_owned(), Given),
+            (
+                format!("{},{}", confluence(powerless), confluence(r#"["atlassian/admin"]"#)),
+                Given,
+            ),
+        ] {
+            let page = |links: &str| {
+                let page: OrgPage<RoleAssignment> =
+                    serde_json::from_str(&format!(r#"{{"data":[{rows}],"links":{links}}}"#)).unwrap();
+                page.access()
+            };
+            assert_eq!(page(r#"{"self":"0"}"#), access, "{rows}");
+            let leads_on = if access == NotGiven { Unknown } else { Given };
+            assert_eq!(page(r#"{"next":"more"}"#), leads_on, "{rows}");
+        }
+        for body in [
+            "{}",
+            r#"{"data":null}"#,
+            r#"{"data":[null]}"#,
+            r#"{"data":[{"roles":[null]}]}"#,
+        ] {
+            assert!(serde_json::from_str::<OrgPage<RoleAssignment>>(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_groups_directory_is_that_of_the_one_row_with_its_id() {
+        let directory = |rows: &str, links: &str| {
+            let page = format!(r#"{{"data":[{rows}],"links":{links}}}"#);
+            let page: OrgPage<OrgGroup> = serde_json::from_str(&page).unwrap();
+            page.directory_of(&GroupId::new("g")).map(str::to_owned)
+        };
+        let ours = r#"{"id":"g","name":"team","directoryId":"d1"}"#;
+        let other = r#"{"id":"G","name":"team","directoryId":"d2"}"#;
+        assert_eq!(directory(ours, "{}").as_deref(), Some("d1"));
+        assert_eq!(directory(&format!("{other},{ours}"), "{}").as_deref(), Some("d1"));
+        for (rows, links) in [
+            (String::new(), "{}"),
+            (other.to_owned(), "{}"),
+            (ours.to_owned(), r#"{"next":"more"}"#),
+            (format!("{ours},{}", ours.replace("d1", "d2")), "{}"),
+            (ours.replace("d1", ""), "{}"),
+            (ours.replace("d1", "-"), "{}"),
+            (r#"{"id":"g","name":"team"}"#.to_owned(), "{}"),
+        ] {
+            assert_eq!(directory(&rows, links), None, "{rows} {links}");
+        }
     }
 
     #[test]

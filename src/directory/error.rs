@@ -19,6 +19,20 @@ pub enum Error {
         /// As the groups are spelt.
         spellings: Vec<GroupName>,
     },
+    /// The call would take more members out of the group than a setting allows; nothing has changed.
+    #[error("{removed} {}members of group {group:?} would be removed, and {setting} = {limit} allows no more{}; nothing was changed", of(*total), if setting.ends_with("percent") { " (in percent of them)" } else { "" })]
+    TooManyRemovals {
+        /// As Cloud spells it.
+        group: GroupName,
+        /// Members who would be taken out.
+        removed: usize,
+        /// Members there are, where that is known.
+        total: Option<usize>,
+        /// The setting that does not allow it.
+        setting: &'static str,
+        /// Its value.
+        limit: usize,
+    },
     /// Cloud refuses the credential; nothing has changed.
     #[error("{advice}")]
     Refused {
@@ -49,9 +63,16 @@ pub enum Error {
         /// What is the matter.
         cause: String,
     },
+    /// The caller's own key stands for another call.
+    #[error("this Idempotency-Key was used for another call within the last 24 hours; nothing was changed")]
+    KeyReused,
     /// The operation goes on, but its caller is not to wait any longer.
     #[error("the operation goes on; sending the same call again later is safe")]
     StillRunning,
+}
+
+fn of(total: Option<usize>) -> String {
+    total.map_or_else(String::new, |total| format!("of {total} "))
 }
 
 fn list(names: &[GroupName]) -> String {

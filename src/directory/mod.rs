@@ -1,21 +1,24 @@
 //! DOMAIN: groups and members in our own words: six operations, and what makes them true and cheap.
 //!
 //! Reads: a list is complete or it is an error. Changes: plan (any failure here fails the call, and nothing has
-//! changed), then apply (what befalls a name is told by name). A change runs on a task of its own, which a caller who
-//! hangs up does not cut short and which a shutdown waits for.
+//! changed), then apply (what befalls a name is told by name). A change is an operation (`operations`), which a caller who
+//! hangs up does not cut short, which a shutdown waits for, and which outlives its process.
 //!
 //! `identity` turns names into accounts and back; `groups`, `members` and `org` read; `ledger` keeps our own recent changes;
-//! `claims` keeps operations out of each other's way; `plan` and `apply` change. It must never know a status code, a
-//! legacy message or a field name.
+//! `claims` keeps operations out of each other's way; `guard` says what must not be changed by mistake; `changes` and
+//! `plan` decide, `apply` changes; `access` tells what a group gives. It must never know a status code, a legacy message or a field name.
 
+mod access;
 mod apply;
 mod changes;
 mod claims;
 mod error;
 mod groups;
+mod guard;
 pub mod identity;
 mod ledger;
 mod members;
+mod operations;
 mod org;
 mod plan;
 mod process;
@@ -27,11 +30,14 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 pub use error::Error;
+pub use operations::undo;
+pub use operations::{Answer, Books, Conduct, Delivery, Order, Pending, Watch, What};
 pub use plan::Change;
 pub use process::Process;
 
 use crate::cloud::{Client, Confluence, Credential, Group, Owner, Patience, Profile};
 use crate::model::{AccountId, Context, Detail, GroupName, Member, NameKey, RequestId};
+use access::Accesses;
 use error::stopping;
 use groups::{Found, Groups, Purpose};
 use identity::{Identity, Map, Own, Resolution, Row, Shown, Wish};
@@ -47,6 +53,7 @@ pub struct Directory {
     identity: Identity,
     groups: Groups,
     members: Members,
+    accesses: Accesses,
 }
 
 /// Directories for callers who bring their own credential.
@@ -83,6 +90,7 @@ impl Directory {
         let view = process.next_view.fetch_add(1, Ordering::Relaxed);
         Self {
             view,
+            accesses: Accesses::new(&settings.cache, admin.clone()),
             groups: Groups::new(
                 &settings.cache,
                 settings.extender.show_teams,
@@ -95,6 +103,7 @@ impl Directory {
                 admin,
                 Arc::clone(&process.ledger),
                 view,
+                settings.cloud.pays,
                 metrics.clone(),
             ),
             identity: Identity::new(Arc::clone(&process.map), own, &settings, metrics.clone()),
@@ -110,6 +119,11 @@ impl Directory {
     pub async fn knock(&self, request: &RequestId, until: Instant) -> Result<(), Error> {
         self.cloud.current_user(request, Patience::Until(until)).await?;
         Ok(())
+    }
+
+    /// Whether callers brought the credential.
+    fn is_visitors(&self) -> bool {
+        self.cloud.owner() == Owner::Caller
     }
 
     /// What each name means, in order, and who says so.
@@ -162,8 +176,14 @@ impl Directory {
             .groups
             .list(&self.cloud, &self.process.ledger, self.view, context)
             .await?;
-        let mut names: Vec<(NameKey, GroupName)> =
-            groups.into_iter().map(|group| (group.name.key(), group.name)).collect();
+        let mut names: Vec<(NameKey, GroupName)> = groups
+            .into_iter()
+            .map(|group| {
+                let key = group.name.key();
+                self.process.guard.notice(&group.id, &key);
+                (key, group.name)
+            })
+            .collect();
         names.sort();
         Ok(names.into_iter().map(|(_, name)| name).collect())
     }
@@ -278,7 +298,10 @@ impl Directory {
             .find(name, purpose, &self.cloud, &self.process.ledger, self.view, context)
             .await?
         {
-            Found::One(group) => Ok(group),
+            Found::One(group) => {
+                self.process.guard.notice(&group.id, &group.name.key());
+                Ok(group)
+            }
             Found::Ambiguous(spellings) => Err(Error::AmbiguousGroup {
                 name: name.clone(),
                 spellings,

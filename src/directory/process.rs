@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::claims::Claims;
+use super::guard::Guard;
 use super::identity::Current;
 use super::ledger::Ledger;
 use super::members;
-use crate::audit::Audit;
+use super::operations::{Books, Desk};
 use crate::metrics::Metrics;
-use crate::model::{AccountId, GroupId, NameKey};
+use crate::model::{AccountId, GroupId, NameKey, OperationId};
 use crate::settings::{Settings, seconds};
 use crate::store::Store;
 
@@ -24,7 +25,15 @@ pub struct Process {
     pub(super) ledger: Arc<Ledger>,
     pub(super) members: Claims<(GroupId, AccountId)>,
     pub(super) groups: Claims<NameKey>,
-    pub(super) audit: Audit,
+    /// Operations on the members of one group claim them and are put on record one after the other.
+    pub(super) beginnings: Claims<GroupId>,
+    /// Operations that are being taken back.
+    pub(super) undos: Claims<OperationId>,
+    pub(super) guard: Guard,
+    pub(super) books: Books,
+    pub(super) desk: Arc<Desk>,
+    /// The site that is changed, as operations on record name it.
+    pub(super) site: String,
     pub(super) store: Store,
     pub(super) metrics: Metrics,
     pub(super) operations: TaskTracker,
@@ -37,19 +46,24 @@ pub struct Process {
 impl Process {
     /// Nothing read, nothing running.
     #[must_use]
-    pub fn new(map: Arc<Current>, audit: Audit, store: Store, metrics: Metrics, settings: Arc<Settings>) -> Self {
+    pub fn new(map: Arc<Current>, books: Books, store: Store, metrics: Metrics, settings: Arc<Settings>) -> Self {
         let cache = &settings.cache;
         let life = seconds(cache.members_ttl_s.max(cache.groups_ttl_s));
         Self {
             ledger: Arc::new(Ledger::new(seconds(cache.read_lag_s), life.max(members::LONGEST_LIFE))),
             members: Claims::new(),
             groups: Claims::new(),
+            beginnings: Claims::new(),
+            undos: Claims::new(),
+            guard: Guard::new(&settings.extender),
             operations: TaskTracker::new(),
             stop: CancellationToken::new(),
             next_view: AtomicU64::new(0),
             max_in_flight: settings.cloud.max_in_flight,
             map,
-            audit,
+            books,
+            desk: Arc::new(Desk::new(seconds(settings.extender.join_grace_s))),
+            site: settings.cloud.site().unwrap_or_default(),
             store,
             metrics,
             settings,
@@ -70,7 +84,7 @@ impl Process {
                 running
             }
         };
-        self.audit.flush().await;
+        self.books.close().await;
         if let Err(error) = self.store.flush().await {
             // Lost answers cost a question each, no more.
             tracing::warn!(%error, "not everything that was learned is kept");
@@ -82,6 +96,12 @@ impl Process {
     #[must_use]
     pub fn map_accounts(&self) -> usize {
         self.map.now().len()
+    }
+
+    /// Why nothing can be changed, though reads go on.
+    #[must_use]
+    pub fn refuses_changes(&self) -> Option<&str> {
+        self.books.fault()
     }
 
     /// Bulk operations running.

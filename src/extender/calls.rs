@@ -1,21 +1,51 @@
 //! The six calls: what a request asks for, put to the domain, and its answer put into the legacy words.
 
-use http::StatusCode;
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+use http::{HeaderName, HeaderValue, StatusCode};
+use parking_lot::Mutex;
 
 use super::auth::Admitted;
 use super::body::{self, Lost};
 use super::dates::Pattern;
+use super::delivery::Delivered;
 use super::query::Query;
+use super::reply::Told;
 use super::wire::{self, Dates, Words};
-use super::{Call, Error, Extender, Request};
-use crate::directory::{self, Change};
-use crate::model::{Context, Detail, GroupName, Outcome};
+use super::{Call, Error, Extender, Request, options};
+use crate::directory::{self, Change, Conduct, Directory, Order, What};
+use crate::model::{Context, Detail, GroupName, OperationId};
 use crate::settings::seconds;
 
-/// A success: the body, and for the changing calls how many names were skipped.
+/// A success.
 pub(super) struct Success {
+    /// The whole body.
     pub body: Vec<u8>,
+    /// How many names were skipped, of a changing call.
     pub skipped: Option<usize>,
+    /// The operation behind it, which has a report.
+    pub report: Option<OperationId>,
+    /// Whether anything was to change.
+    pub conduct: Conduct,
+    /// What follows once the answer is written.
+    pub delivered: Option<Delivered>,
+    /// Headers that take the place of the usual ones, or stand beside them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Success {
+    /// A success with this body and nothing further to say.
+    pub(super) fn of(body: Vec<u8>) -> Self {
+        Self {
+            body,
+            skipped: None,
+            report: None,
+            conduct: Conduct::Real,
+            delivered: None,
+            headers: Vec::new(),
+        }
+    }
 }
 
 impl Extender {
@@ -42,7 +72,7 @@ impl Extender {
                 value
             }
         };
-        match call {
+        let (what, words) = match call {
             Call::GetUsers => {
                 let page = query
                     .page(own(extender.get_users_max_results))
@@ -61,10 +91,7 @@ impl Extender {
                     pattern: &pattern,
                     zone: &self.zone,
                 };
-                Ok(Success {
-                    body: wire::members(&members, page, detail, dates),
-                    skipped: None,
-                })
+                return Ok(Success::of(wire::members(&members, page, detail, dates)));
             }
             Call::GetGroups => {
                 let page = query
@@ -74,34 +101,59 @@ impl Extender {
                     .list_groups(&context())
                     .await
                     .map_err(|error| self.failed(error))?;
-                Ok(Success {
-                    body: wire::groups(&groups, page),
-                    skipped: None,
-                })
+                return Ok(Success::of(wire::groups(&groups, page)));
             }
-            Call::AddUsers => {
-                let (group, names) = (group()?, self.names(&wire::ADD_USERS, request).await?);
-                self.told(
-                    &wire::ADD_USERS,
-                    directory.change_members(Change::Add, group, names, &context()).await,
-                )
+            Call::AddUsers => (What::Members(Change::Add, group()?), &wire::ADD_USERS),
+            Call::RemoveUsers => (What::Members(Change::Remove, group()?), &wire::REMOVE_USERS),
+            Call::AddGroups => (What::CreateGroups, &wire::ADD_GROUPS),
+            Call::RemoveGroups => (What::DeleteGroups, &wire::REMOVE_GROUPS),
+        };
+        let conduct = options::conduct(query, &request.headers)?;
+        let key = options::idempotency_key(&request.headers)?;
+        let names = self.names(words, request).await?;
+        let order = Order {
+            what,
+            names,
+            conduct,
+            key,
+        };
+        let told = Arc::clone(&request.told);
+        self.change(words, order, directory, &context(), &told).await
+    }
+
+    /// Has a bulk call carried out, or joins the same one, and waits for its answer.
+    async fn change(
+        &self,
+        words: &Words,
+        order: Order,
+        directory: &Arc<Directory>,
+        context: &Context,
+        told: &Told,
+    ) -> Result<Success, Error> {
+        let pending = directory.perform(order, context).await;
+        let pending = pending.map_err(|error| self.failed(error))?;
+        let (operation, conduct) = (pending.watch(), pending.conduct());
+        // For the head, which may be sent before the end.
+        _ = told.conduct.set(conduct);
+        _ = told.operation.set(operation.clone());
+        let answer = std::pin::pin!(pending.answer());
+        let answer = match select(answer, std::pin::pin!(operation.has_begun())).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(((), answer)) => {
+                // Not before: what is refused by plan has a status of its own.
+                told.begun.notify_one();
+                answer.await
             }
-            Call::RemoveUsers => {
-                let (group, names) = (group()?, self.names(&wire::REMOVE_USERS, request).await?);
-                self.told(
-                    &wire::REMOVE_USERS,
-                    directory.change_members(Change::Remove, group, names, &context()).await,
-                )
-            }
-            Call::AddGroups => {
-                let names = self.names(&wire::ADD_GROUPS, request).await?;
-                self.told(&wire::ADD_GROUPS, directory.create_groups(names, &context()).await)
-            }
-            Call::RemoveGroups => {
-                let names = self.names(&wire::REMOVE_GROUPS, request).await?;
-                self.told(&wire::REMOVE_GROUPS, directory.delete_groups(names, &context()).await)
-            }
-        }
+        };
+        let report = operation.id();
+        let answer = answer.map_err(|error| self.failed(error).about(report.as_ref(), conduct))?;
+        Ok(Success {
+            skipped: Some(answer.outcome.skipped().count()),
+            report,
+            conduct,
+            delivered: answer.delivery.map(delivered),
+            ..Success::of(wire::outcome(words, &answer.outcome))
+        })
     }
 
     async fn names(&self, words: &Words, request: &mut Request) -> Result<Vec<String>, Error> {
@@ -128,15 +180,7 @@ impl Extender {
         body::names(&body, words.asked).map_err(|fault| Error::new(StatusCode::BAD_REQUEST, fault))
     }
 
-    fn told(&self, words: &Words, outcome: Result<Outcome, directory::Error>) -> Result<Success, Error> {
-        let outcome = outcome.map_err(|error| self.failed(error))?;
-        Ok(Success {
-            body: wire::outcome(words, &outcome),
-            skipped: Some(outcome.skipped().count()),
-        })
-    }
-
-    fn failed(&self, error: directory::Error) -> Error {
+    pub(super) fn failed(&self, error: directory::Error) -> Error {
         let missing = StatusCode::from_u16(self.settings.extender.missing_group_status);
         Error::of(
             error,
@@ -144,4 +188,15 @@ impl Extender {
             self.door.is_passthrough(),
         )
     }
+}
+
+/// Tells the operation whether its answer was written, or lost after all.
+fn delivered(delivery: directory::Delivery) -> Delivered {
+    let returned = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&returned);
+    Delivered::new(move || *kept.lock() = Some(delivery.arrived())).or_lost(move || {
+        if let Some(arrived) = returned.lock().take() {
+            arrived.was_lost();
+        }
+    })
 }

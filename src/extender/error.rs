@@ -6,7 +6,8 @@ use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::auth::Denied;
-use crate::directory;
+use crate::directory::{self, Conduct};
+use crate::model::OperationId;
 
 /// An answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,18 @@ impl Error {
     fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// The same about a bulk operation that is on record, or is none.
+    pub fn about(self, report: Option<&OperationId>, conduct: Conduct) -> Self {
+        let error = match report.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
+            Some(id) => self.with(super::reply::REPORT, id),
+            None => self,
+        };
+        match conduct {
+            Conduct::Real => error,
+            Conduct::Dry => error.with(super::reply::DRY_RUN, HeaderValue::from_static("true")),
+        }
     }
 
     /// 503 with a time to come back.
@@ -108,14 +121,17 @@ impl Error {
         match error {
             // Quirk: 500 for a missing group (docs/compatibility.md, "Errors"): a public script creates it on that.
             directory::Error::NoSuchGroup(_) => Self::new(missing_group, message),
-            directory::Error::AmbiguousGroup { .. } => Self::new(StatusCode::CONFLICT, message),
+            directory::Error::AmbiguousGroup { .. } | directory::Error::TooManyRemovals { .. } => {
+                Self::new(StatusCode::CONFLICT, message)
+            }
             directory::Error::Refused { forbidden: true, .. } if own_credential => Self::not_an_administrator(),
             directory::Error::Refused { .. } if own_credential => Self::denied(Denied::WrongPassword, false),
             directory::Error::Refused { .. } => Self::new(StatusCode::BAD_GATEWAY, message),
             directory::Error::Unavailable { retry_after, .. } => Self::unavailable(message, retry_after),
             directory::Error::Interrupted {
                 retry_after, skipped, ..
-            } => Self::unavailable(message, retry_after).with(super::SKIPPED, HeaderValue::from(skipped)),
+            } => Self::unavailable(message, retry_after).with(super::reply::SKIPPED, HeaderValue::from(skipped)),
+            directory::Error::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
             directory::Error::StillRunning => Self::unavailable(message, Duration::from_secs(30)),
         }
     }

@@ -2,37 +2,44 @@
 //!
 //! Every route is on this screen; a request goes through the checks in the order the contract gives them (401, 404,
 //! 405, 406, 403, 413, 400, the group). `target`, `query` and `body` read requests; `auth` judges who asks;
-//! `calls` put the question to the domain; `wire`, `dates` and `error` write answers. It must never know an account id
-//! or a word of Cloud's API.
+//! `calls` put the question to the domain, `report` tells what became of a changing call; `wire`, `dates`, `error`,
+//! `reply` and `heartbeat` write answers, `delivery` tells who wants to know that one was written. It must never know
+//! a word of Cloud's API, and an account id only in a report.
 
 pub mod auth;
 mod body;
 mod calls;
 pub mod dates;
+mod delivery;
 mod error;
+mod heartbeat;
+mod options;
 mod query;
+mod reply;
+mod report;
 mod target;
 mod wire;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, Method, StatusCode, Version};
 use warp::Filter as _;
 
 use self::auth::{Admitted, Door, Role};
 use self::calls::Success;
+pub use self::delivery::{Delivered, Delivery, Lost};
 pub use self::error::Error;
 use self::query::Query;
+use self::reply::{Record, Told};
+use self::target::Target;
 use crate::browser;
-use crate::metrics::{Inbound, Metrics};
-use crate::model::{GroupName, RequestId};
+use crate::metrics::Metrics;
+use crate::model::{Caller, GroupName, RequestId};
 use crate::settings::{Mode, Settings, seconds};
 
 /// The six calls.
@@ -62,6 +69,27 @@ enum Group {
     None,
 }
 
+/// What a path asks for.
+enum Asked {
+    Call(Call, Option<GroupName>),
+    Report(String),
+}
+
+impl Asked {
+    /// With the name for log and figures, and who may ask.
+    fn of(target: Target) -> Option<(&'static str, Self, Role)> {
+        match target {
+            Target::Call { call, group } => {
+                let &(name, call, follows, role) = ROUTES.iter().find(|(name, ..)| *name == call)?;
+                let group = group.map(|group| GroupName::new(&group));
+                ((follows == Group::Follows) == group.is_some()).then_some((name, Self::Call(call, group), role))
+            }
+            // Whether it may be seen is told by the report itself.
+            Target::Report { id } => Some(("report", Self::Report(id), Role::Reader)),
+        }
+    }
+}
+
 /// Where a connection comes from; the accept loop puts it into each request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -74,9 +102,12 @@ struct Request {
     query: String,
     headers: HeaderMap,
     peer: SocketAddr,
+    version: Version,
     body: body::Incoming,
     /// Some of the body was asked for: a client that waited for leave to send it has it.
     body_begun: bool,
+    /// What becomes known of it while it is being answered.
+    told: Arc<Told>,
 }
 
 /// The legacy API of one process.
@@ -89,11 +120,6 @@ pub struct Extender {
 
 /// What a client may call a request; anything else gets an id of ours.
 const MAX_REQUEST_ID: usize = 64;
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-facade-request-id");
-const SKIPPED: HeaderName = HeaderName::from_static("x-facade-skipped");
-const USER_NAME: HeaderName = HeaderName::from_static("x-ausername");
-/// As Java's URLEncoder leaves them.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*');
 
 impl Extender {
     /// The API behind `door`.
@@ -110,6 +136,12 @@ impl Extender {
         })
     }
 
+    /// The caller of this key as of now, if it may still change something.
+    #[must_use]
+    pub fn still_admits(&self, caller_key: &str) -> Option<Caller> {
+        self.door.still_admits(caller_key)
+    }
+
     /// The one filter behind which every request is answered. It rejects nothing.
     pub fn filter(self: Arc<Self>) -> warp::filters::BoxedFilter<(warp::reply::Response,)> {
         let query = warp::query::raw().or(warp::any().map(String::new)).unify();
@@ -118,9 +150,16 @@ impl Extender {
             .and(query)
             .and(warp::header::headers_cloned())
             .and(warp::ext::optional::<Peer>())
+            .and(warp::ext::optional::<Version>())
             .and(warp::body::stream())
             .then(
-                move |method, path: warp::path::FullPath, query, headers: HeaderMap, peer: Option<Peer>, body| {
+                move |method,
+                      path: warp::path::FullPath,
+                      query,
+                      headers: HeaderMap,
+                      peer: Option<Peer>,
+                      version: Option<Version>,
+                      body| {
                     let extender = Arc::clone(&self);
                     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
                     let request = Request {
@@ -130,67 +169,62 @@ impl Extender {
                         query,
                         headers,
                         peer: peer.map_or(unknown, |Peer(address)| address),
+                        version: version.unwrap_or_default(),
                         body: incoming(body),
                         body_begun: false,
+                        told: Arc::default(),
                     };
-                    async move { warp::reply::Reply::into_response(extender.answer(request).await) }
+                    extender.answer(request)
                 },
             )
             .boxed()
     }
 
-    async fn answer(&self, mut request: Request) -> Response<Bytes> {
-        let from = Instant::now();
-        let (method, path, id) = (request.method.clone(), request.path.clone(), request.id.clone());
-        let peer = request.peer;
-        let mut told = Told::default();
-        let judged = AssertUnwindSafe(self.judge(&mut request, &mut told))
-            .catch_unwind()
-            .await;
-        let result = judged.unwrap_or_else(|_panic| {
-            // Scripts create groups on a 500, so a bug of ours must be none.
-            tracing::error!(request = %id, "a request ended in a panic");
-            Err(Error::unavailable(
-                "an internal fault; sending the same call again is safe",
-                Duration::from_secs(5),
-            ))
-        });
+    async fn answer(self: Arc<Self>, request: Request) -> warp::reply::Response {
+        let record = Record::of(&request, self.metrics.clone());
+        let told = Arc::clone(&request.told);
+        let period = seconds(self.settings.extender.heartbeat_s);
+        // To HTTP/1.0 an answer of unknown length ends with its connection: half of it would look whole.
+        let beats = !period.is_zero() && request.version >= Version::HTTP_11;
+        let mut work: heartbeat::Work = Box::pin(self.work(request));
+        let silence = async {
+            told.begun.notified().await;
+            tokio::time::sleep(period).await;
+        };
+        tokio::select! {
+            biased;
+            result = &mut work => record.answer(result),
+            () = silence, if beats => heartbeat::answer(work, period, record),
+        }
+    }
+
+    /// What a request comes to. Whoever drops this leaves a bulk operation that has begun to itself.
+    async fn work(self: Arc<Self>, mut request: Request) -> Result<Success, Error> {
+        let judged = AssertUnwindSafe(self.judge(&mut request)).catch_unwind().await;
         // A client that still waits for leave to send its body has not sent it.
         if request.body_begun || !request.headers.contains_key(EXPECT) {
             body::drain(request.body, seconds(self.settings.inbound.body_timeout_s));
         }
-        let mut response = match result {
-            Ok(success) => self.succeed(success, &told),
-            Err(error) => fail(&error, &id),
-        };
-        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-            response.headers_mut().insert(REQUEST_ID, value);
-        }
-        // hyper leaves the length of an empty body out of its answer to HEAD, which is to have the headers of a GET.
-        let length = HeaderValue::from(response.body().len());
-        response.headers_mut().insert(CONTENT_LENGTH, length);
-        let (status, took) = (response.status().as_u16(), from.elapsed().as_secs_f64());
-        let call = told.call.unwrap_or("none");
-        self.metrics.requests.get_or_create(&Inbound { call, status }).inc();
-        self.metrics.request_seconds.observe(took);
-        // The path alone: a query may hold a password (`os_password`).
-        tracing::info!(request = %id, %peer, caller = told.caller.as_deref(), %method, path, status, seconds = took, "answered");
-        response
+        judged.unwrap_or_else(|_panic| {
+            // Scripts create groups on a 500, so a bug of ours must be none.
+            tracing::error!(request = %request.id, "a request ended in a panic");
+            Err(Error::unavailable(
+                "an internal fault; sending the same call again is safe",
+                Duration::from_secs(5),
+            ))
+        })
     }
 
     /// The checks, in the contract's order.
-    async fn judge(&self, request: &mut Request, told: &mut Told) -> Result<Success, Error> {
+    async fn judge(&self, request: &mut Request) -> Result<Success, Error> {
         let query = Query::parse(&request.query);
         let admitted = self.admit(request, &query).await?;
-        told.caller = Some(admitted.caller.name.to_string());
+        let _ = request.told.caller.set(admitted.caller.name.to_string());
         let target = target::parse(&request.path, &self.settings.extender.prefixes);
-        let (name, call, group, role) = target
-            .and_then(|target| {
-                let &(name, call, follows, role) = ROUTES.iter().find(|(name, ..)| *name == target.call)?;
-                ((follows == Group::Follows) == target.group.is_some()).then_some((name, call, target.group, role))
-            })
+        let (name, asked, role) = target
+            .and_then(Asked::of)
             .ok_or_else(|| Error::not_found(&request.path))?;
-        told.call = Some(name);
+        let _ = request.told.call.set(name);
         let allowed = match role {
             Role::Reader => request.method == Method::GET || request.method == Method::HEAD,
             Role::Administrator => request.method == Method::POST,
@@ -212,8 +246,10 @@ impl Extender {
         if role == Role::Administrator && admitted.role != Role::Administrator {
             return Err(Error::not_an_administrator());
         }
-        let group = group.map(|group| GroupName::new(&group));
-        let result = self.perform(call, group, &admitted, &query, request).await;
+        let result = match asked {
+            Asked::Call(call, group) => self.perform(call, group, &admitted, &query, request).await,
+            Asked::Report(id) => self.report(&id, &admitted, &query, request).await,
+        };
         if self.door.is_passthrough()
             && result
                 .as_ref()
@@ -234,63 +270,12 @@ impl Extender {
                 Error::denied(denied, asks || self.settings.inbound.always_challenge)
             })
     }
-
-    fn succeed(&self, success: Success, told: &Told) -> Response<Bytes> {
-        let mut response = json(StatusCode::OK, success.body);
-        let headers = response.headers_mut();
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let caller = utf8_percent_encode(told.caller.as_deref().unwrap_or_default(), PLAIN).to_string();
-        if let Ok(caller) = HeaderValue::from_str(&caller) {
-            headers.insert(USER_NAME, caller);
-        }
-        if let Some(skipped) = success.skipped {
-            headers.insert(SKIPPED, HeaderValue::from(skipped));
-        }
-        response
-    }
-}
-
-/// What the log and the answer's headers are told of a request.
-#[derive(Default)]
-struct Told {
-    caller: Option<String>,
-    call: Option<&'static str>,
 }
 
 impl Request {
     fn announced_length(&self) -> Option<u64> {
         self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
-}
-
-fn fail(error: &Error, id: &RequestId) -> Response<Bytes> {
-    let mut response = match &error.message {
-        Some(message) => {
-            if error.status.is_server_error() {
-                tracing::warn!(request = %id, status = error.status.as_u16(), cause = message.as_str(), "failed");
-            }
-            json(error.status, wire::error(message, error.status.as_u16()))
-        }
-        None => {
-            let mut response = Response::new(Bytes::new());
-            *response.status_mut() = error.status;
-            response
-        }
-    };
-    for (name, value) in &error.headers {
-        response.headers_mut().insert(name, value.clone());
-    }
-    response
-}
-
-fn json(status: StatusCode, body: Vec<u8>) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 fn incoming<B: bytes::Buf>(

@@ -26,6 +26,11 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Every name with its value, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Whether a flag is on: only the word `true`, in any case, does that.
     #[must_use]
     pub fn flag(&self, name: &str) -> bool {

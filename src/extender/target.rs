@@ -4,14 +4,22 @@ use percent_encoding::percent_decode_str;
 
 /// A path below the API's base, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The call's name in the path.
-    pub call: String,
-    /// The segment behind it, where there is one.
-    pub group: Option<String>,
+pub enum Target {
+    /// One of the legacy calls, or what could be one.
+    Call {
+        /// The call's name in the path.
+        call: String,
+        /// The segment behind it, where there is one.
+        group: Option<String>,
+    },
+    /// The report of a changing call.
+    Report {
+        /// What stands for its id.
+        id: String,
+    },
 }
 
-/// Finds the call in a raw path, below any of the `prefixes`. `None`: no such resource, or an escape that is none.
+/// Finds what is asked for in a raw path, below any of the `prefixes`. `None`: no such resource, or an escape that is none.
 #[must_use]
 pub fn parse(raw: &str, prefixes: &[String]) -> Option<Target> {
     // Quirk: repeated slashes count as one (docs/compatibility.md, "Paths"): scripts glue a base URL that ends in a
@@ -33,10 +41,13 @@ pub fn parse(raw: &str, prefixes: &[String]) -> Option<Target> {
         }
         match rest {
             // Quirk: `latest` stands for the version (docs/compatibility.md, "Paths"): the REST module's own alias.
-            ["rest", "extender", "1.0" | "latest", "group", call, group @ ..] if group.len() <= 1 => Some(Target {
-                call: (*call).to_owned(),
-                group: group.first().map(|group| (*group).to_owned()),
-            }),
+            ["rest", "extender", "1.0" | "latest", "group", call, group @ ..] if group.len() <= 1 => {
+                Some(Target::Call {
+                    call: (*call).to_owned(),
+                    group: group.first().map(|group| (*group).to_owned()),
+                })
+            }
+            ["facade", "v1", "reports", id] => Some(Target::Report { id: (*id).to_owned() }),
             _ => None,
         }
     })
@@ -66,7 +77,10 @@ mod tests {
 
     fn read(raw: &str) -> Option<(String, Option<String>)> {
         let prefixes = ["", "/confluence", "/a/b"].map(str::to_owned);
-        parse(raw, &prefixes).map(|target| (target.call, target.group))
+        match parse(raw, &prefixes)? {
+            Target::Call { call, group } => Some((call, group)),
+            Target::Report { id } => Some(("a report".to_owned(), Some(id))),
+        }
     }
 
     #[test]
@@ -90,6 +104,17 @@ mod tests {
                 "/rest/extender/1.0/group/getUsers/;jsessionid=1",
                 Some(("getUsers".to_owned(), None)),
             ),
+            (
+                "/facade/v1/reports/0f",
+                Some(("a report".to_owned(), Some("0f".to_owned()))),
+            ),
+            (
+                "/a/b//facade/v1/reports/0f/",
+                Some(("a report".to_owned(), Some("0f".to_owned()))),
+            ),
+            ("/facade/v1/reports", None),
+            ("/facade/v1/reports/0f/names", None),
+            ("/facade/latest/reports/0f", None),
             ("/rest/extender/1.0/group/getUsers/100%", None),
             ("/rest/extender/1.0/group/getUsers/%zz", None),
             ("/rest/extender/1.0/group/getUsers/%+1", None),

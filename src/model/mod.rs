@@ -10,7 +10,7 @@ use std::sync::Arc;
 use unicode_normalization::UnicodeNormalization;
 
 pub use bulk::{Fate, OperationId, OperationKind, Outcome, Skip, Verdict};
-pub use report::Report;
+pub use report::{Report, SnapshotGroup, Summary};
 pub use request::{Caller, Context, Effort, RequestId, Rights};
 
 /// A name as it is compared "ignoring case": NFC, then lower case as Java's `toLowerCase(Locale.ROOT)`.

@@ -1,6 +1,6 @@
 //! One bulk operation as the journal keeps it and a report shows it.
 
-use super::{AccountId, GroupId, GroupName, OperationId, OperationKind, Verdict};
+use super::{AccountId, Fate, GroupId, GroupName, OperationId, OperationKind, Verdict};
 
 /// One bulk operation, from its beginning on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Report {
     pub state: State,
     /// The plan, as a JSON object.
     pub plan: String,
-    /// The group gives nobody access to a product, where that is known.
+    /// The group gives nobody access to Confluence, where that is known; found out when a report is read, and not kept.
     pub no_access_granted: bool,
     /// What it cost.
     pub cost: Cost,
@@ -54,6 +54,18 @@ pub enum State {
     Finished,
     /// It ended before every name had its fate; why.
     Interrupted(String),
+}
+
+impl State {
+    /// The state's name in journal and reports; the reason of an interruption stands beside it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Interrupted(_) => "interrupted",
+        }
+    }
 }
 
 /// What an operation cost in calls to Cloud.
@@ -80,7 +92,77 @@ pub struct Name {
     pub verdict: Option<Verdict>,
 }
 
+/// How many names ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Cloud was changed as asked.
+    pub done: u64,
+    /// Nothing was changed.
+    pub skipped: u64,
+    /// The change may have happened.
+    pub in_doubt: u64,
+    /// Nothing yet.
+    pub left: u64,
+}
+
+impl Tally {
+    /// Counts one name.
+    pub fn count(&mut self, verdict: Option<Verdict>) {
+        let of = match verdict {
+            None => &mut self.left,
+            Some(Verdict::InDoubt) => &mut self.in_doubt,
+            Some(Verdict::Told(Fate::Done)) => &mut self.done,
+            Some(Verdict::Told(Fate::Skipped(_))) => &mut self.skipped,
+        };
+        *of += 1;
+    }
+}
+
+/// One line of a list of operations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Its id.
+    pub id: OperationId,
+    /// What it does.
+    pub kind: OperationKind,
+    /// Who asked for it, by name.
+    pub caller: String,
+    /// The group whose members are changed, where it is one.
+    pub group: Option<GroupName>,
+    /// Nothing is changed.
+    pub dry_run: bool,
+    /// When it began, in epoch milliseconds.
+    pub started_at: i64,
+    /// When it ended, in epoch milliseconds.
+    pub finished_at: Option<i64>,
+    /// How it stands.
+    pub state: State,
+    /// What became of its names.
+    pub tally: Tally,
+}
+
+/// A group as it was directly before it was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotGroup {
+    /// Its id, which no other group will have.
+    pub id: GroupId,
+    /// Its name.
+    pub name: GroupName,
+    /// It was synchronised from an identity provider.
+    pub externally_managed: bool,
+    /// Whatever else was known of it, as a JSON object.
+    pub settings: String,
+}
+
 impl Report {
+    /// What became of its names so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        self.names.iter().for_each(|name| tally.count(name.verdict));
+        tally
+    }
+
     /// Names with a fate.
     #[must_use]
     pub fn settled(&self) -> usize {

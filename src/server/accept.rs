@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -19,7 +19,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 
-use crate::extender::Peer;
+use super::line::{Answers, Line, Pulse, Socket, Wanted, Watched};
+use crate::extender::{Delivery, Peer};
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -77,32 +78,45 @@ pub async fn serve(
         };
         // Answers are written whole; waiting for more to send would only delay them.
         let _ = socket.set_nodelay(true);
+        let pulse = Arc::new(Pulse::of(&socket));
         let (http, tls, watcher, filter) = (http.clone(), tls.clone(), graceful.watcher(), filter.clone());
         tokio::spawn(async move {
             let _place = place;
-            let service = hyper::service::service_fn(move |request| front(request, peer, filter.clone()));
-            let served = match tls {
-                None => {
-                    watcher
-                        .watch(http.serve_connection(TokioIo::new(socket), service))
-                        .await
-                }
+            let socket = match tls {
+                None => Socket::Plain(socket),
                 Some(tls) => match tokio::time::timeout(limits.head, tls.accept(socket)).await {
-                    Ok(Ok(socket)) => {
-                        watcher
-                            .watch(http.serve_connection(TokioIo::new(socket), service))
-                            .await
-                    }
+                    Ok(Ok(socket)) => Socket::Tls(Box::new(socket)),
                     Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake"),
                     Err(_elapsed) => return tracing::debug!(%peer, "TLS handshake: too slow"),
                 },
             };
+            let answers = Answers::default();
+            let line = TokioIo::new(Line::new(socket, answers.clone()));
+            let service = hyper::service::service_fn(move |request| {
+                front(request, peer, filter.clone(), answers.clone(), Arc::clone(&pulse))
+            });
+            let served = watcher.watch(http.serve_connection(line, service)).await;
             if let Err(error) = served {
                 tracing::debug!(%peer, %error, "connection");
             }
         });
     }
     Open(graceful)
+}
+
+/// How long a client that has closed its half is worked for.
+const HALF_CLOSED: Duration = Duration::from_secs(30);
+
+/// For a client that is gone, most likely.
+fn given_up() -> Response<Body> {
+    let body = Bytes::from_static(b"{\"message\":\"the client has hung up\",\"status-code\":503}");
+    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -112,6 +126,8 @@ async fn front(
     mut request: Request<Incoming>,
     peer: SocketAddr,
     filter: BoxedFilter<(warp::reply::Response,)>,
+    answers: Answers,
+    pulse: Arc<Pulse>,
 ) -> Result<Response<Body>, std::convert::Infallible> {
     if request.uri().path_and_query().is_none() {
         // `CONNECT host:port` has no path, and warp 0.4.3 panics when it looks for one.
@@ -133,7 +149,26 @@ async fn front(
         request.headers_mut().insert(HOST, host);
     }
     request.extensions_mut().insert(Peer(peer));
+    let version = request.version();
+    request.extensions_mut().insert(version);
+    let wanted = if request.method() == Method::HEAD {
+        Wanted::Nothing
+    } else {
+        Wanted::Everything
+    };
     let mut service = warp::service(filter);
-    let Ok(response) = tower_service::Service::call(&mut service, request).await;
-    Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+    let mut response = tokio::select! {
+        biased;
+        Ok(response) = tower_service::Service::call(&mut service, request) => response,
+        // A client may close its half and wait for an answer, though not for ever: nobody can tell it from one that is
+        // gone.
+        () = pulse.stopped(HALF_CLOSED) => return Ok(given_up()),
+    };
+    let delivery = response.extensions_mut().remove::<Delivery>();
+    Ok(response.map(|body| match delivery {
+        Some(delivery) => Watched::new(body, wanted, delivery, answers)
+            .map_err(Into::into)
+            .boxed_unsync(),
+        None => body.map_err(Into::into).boxed_unsync(),
+    }))
 }

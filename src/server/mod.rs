@@ -2,6 +2,7 @@
 
 mod accept;
 mod inspect;
+mod line;
 mod map;
 mod tls;
 
@@ -11,21 +12,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
-use crate::audit::Audit;
+use crate::audit::{Audit, Head, Limits};
 use crate::cloud::{self, Client, Confluence, Credential, Jira, Owner, Scim};
 use crate::directory::identity::{Current, Drivers, Map, Own};
-use crate::directory::{Directory, Process, Visitors};
+use crate::directory::{Books, Directory, Process, Visitors};
 use crate::extender::Extender;
 use crate::extender::auth::{Accounts, Door, Passthrough};
 use crate::metrics::Metrics;
 use crate::settings::{Faults, Mode, Settings, seconds};
-use crate::store::{self, ReadOnly, StateLock, Store};
+use crate::store::{self, Journal, ReadOnly, StateLock, Store, journal};
 
 /// How long answers may take to be written once the operations behind them were cut short.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ pub struct Server {
     admin: Arc<Admin>,
     tls: Option<TlsAcceptor>,
     watch: map::Watch,
+    /// Cloud as the facade's own credential sees it, where there is one.
+    eyes: Option<Arc<Directory>>,
     /// Held until the last answer is given.
     _lock: StateLock,
 }
@@ -155,7 +158,8 @@ pub fn check_files(settings: &Settings) -> Result<Vec<String>, Faults> {
         }
         Err(error) => faults.push(error.to_string()),
         Ok(()) => {
-            faults.extend(audit(settings, Metrics::new()).err());
+            let head = kept_head(settings);
+            faults.extend(head.and_then(|head| audit(settings, head, Metrics::new())).err());
             notes.push(format!("state_dir {} is used by nobody now", dir.display()));
         }
     }
@@ -182,9 +186,67 @@ fn tls(settings: &Settings) -> Result<Option<TlsAcceptor>, String> {
     }
 }
 
-fn audit(settings: &Settings, metrics: Metrics) -> Result<Audit, String> {
-    let open = Audit::open(&settings.state_dir, metrics);
-    open.map_err(|e| format!("state_dir {}: {e}", settings.state_dir.display()))
+/// Journal and audit. Where one of them cannot be used nothing is changed, and reads go on.
+fn books(settings: &Settings, metrics: &Metrics) -> Books {
+    let open = || {
+        let expected = kept_head(settings)?;
+        let journal = Journal::open(&settings.state_dir, metrics.clone()).map_err(|e| e.to_string())?;
+        Ok::<_, String>((audit(settings, expected, metrics.clone())?, journal))
+    };
+    match open() {
+        Ok((audit, journal)) => Books::open(audit, journal),
+        Err(why) => {
+            tracing::error!(%why, "changes are refused until this is mended and the facade is started again; reads go on");
+            Books::closed(&why)
+        }
+    }
+}
+
+/// The last line of the audit, as the journal keeps it.
+fn kept_head(settings: &Settings) -> Result<Option<Head>, String> {
+    let kept = match journal::ReadOnly::open(&settings.state_dir) {
+        Err(store::Error::Absent { .. }) => return Ok(None),
+        opened => opened.and_then(|journal| journal.head()),
+    };
+    kept.map_err(|e| e.to_string())?.map(|text| text.parse()).transpose()
+}
+
+fn audit(settings: &Settings, expected: Option<Head>, metrics: Metrics) -> Result<Audit, String> {
+    let limits = Limits {
+        max_file_bytes: settings.audit.max_file_mb.saturating_mul(1024 * 1024),
+        keep_files: settings.audit.keep_files,
+    };
+    Audit::open(&settings.state_dir, limits, expected, metrics).map_err(|e| format!("state_dir: {e}"))
+}
+
+/// The file in the state directory whose token opens the operations at the operator's listener, where no other is set:
+/// whoever may read it may as well read the journal.
+pub const OPERATORS_TOKEN: &str = "operator.token";
+
+/// The token of the setting, else that of the file, which is made anew at each start.
+fn operators_token(settings: &Settings) -> Result<SecretString, String> {
+    if !settings.admin.token.expose_secret().is_empty() {
+        return Ok(settings.admin.token.clone());
+    }
+    let path = settings.state_dir.join(OPERATORS_TOKEN);
+    let fault = |cause: std::io::Error| format!("{}: {cause}", path.display());
+    let token = crate::model::OperationId::random().as_str().to_owned();
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(error)),
+        _ => {}
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options
+        .open(&path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, token.as_bytes()));
+    if let Err(error) = written {
+        // A full disk is no reason not to serve.
+        tracing::warn!(%error, path = %path.display(), "nobody can take operations back: the operator's token is not written");
+    }
+    Ok(SecretString::from(token))
 }
 
 /// The client and, where one is configured, the credential with which Cloud is called.
@@ -257,7 +319,7 @@ impl Server {
         let metrics = Metrics::new();
         let tls = tls(&settings).map_err(one)?;
         let lock = StateLock::take(&settings.state_dir).map_err(|e| one(e.to_string()))?;
-        let audit = audit(&settings, metrics.clone()).map_err(one)?;
+        let books = books(&settings, &metrics);
         let store = Store::open(&settings.state_dir, metrics.clone()).map_err(|e| one(e.to_string()))?;
         let (client, credential) = cloud(&settings, &metrics)?;
         let own = Own {
@@ -268,19 +330,21 @@ impl Server {
         let map = Arc::new(Current::new(map));
         let process = Arc::new(Process::new(
             Arc::clone(&map),
-            audit,
+            books,
             store,
             metrics.clone(),
             Arc::clone(&settings),
         ));
-        let directory = || {
+        let has_credential = !settings.cloud.email.is_empty();
+        let eyes = has_credential.then(|| {
             let cloud = Confluence::new(Arc::clone(&client), credential.clone());
             Arc::new(Directory::new(Arc::clone(&process), cloud, own.clone()))
-        };
+        });
+        let directory = || eyes.clone().ok_or_else(|| one("cloud.email is missing".to_owned()));
         let visitors = || Visitors::new(Arc::clone(&client), Arc::clone(&process));
         let door = match (settings.inbound.mode, accounts) {
-            (Mode::Open, _) => Door::Open(directory()),
-            (Mode::Accounts, Some(accounts)) => Door::Accounts(accounts, directory()),
+            (Mode::Open, _) => Door::Open(directory()?),
+            (Mode::Accounts, Some(accounts)) => Door::Accounts(accounts, directory()?),
             (Mode::Accounts, None) => return Err(one("inbound.accounts_file is missing".to_owned())),
             (Mode::Passthrough, _) => Door::Passthrough(Box::new(Passthrough::new(visitors(), &settings))),
         };
@@ -289,8 +353,16 @@ impl Server {
         }
         let extender = Extender::new(Arc::clone(&settings), door, metrics.clone()).map_err(|e| one(e.to_string()))?;
         let watch = map::Watch::new(&settings, stamp, map, metrics.clone());
-        let admin = Admin::new(client, Arc::clone(&process), metrics, settings.admin.token.clone());
+        let admin = Admin::new(
+            client,
+            Arc::clone(&process),
+            eyes.clone(),
+            metrics,
+            settings.admin.token.clone(),
+            operators_token(&settings).map_err(one)?,
+        );
         Ok(Self {
+            eyes,
             settings,
             watch,
             process,
@@ -337,11 +409,17 @@ impl Server {
             let filter = admin::filter(Arc::clone(&self.admin));
             tokio::spawn(accept::serve(listener, None, filter, limits, admin_stop.clone()))
         });
+        let extender = Arc::clone(&self.extender);
+        self.process
+            .restore(self.eyes.clone(), |caller_key| extender.still_admits(caller_key))
+            .await;
         let watching = tokio::spawn(self.watch.run());
+        let forgetting = tokio::spawn(Arc::clone(&self.process).forget_old_reports());
         let filter = Arc::clone(&self.extender).filter();
         let open = accept::serve(listeners.inbound, self.tls, filter, limits, stop.begin.clone()).await;
 
         watching.abort();
+        forgetting.abort();
         self.admin.stopping();
         let from = Instant::now();
         let patience = seconds(self.settings.shutdown_s);

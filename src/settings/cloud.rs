@@ -30,6 +30,7 @@ pub struct Cloud {
     pub backoff_cap_ms: u64,
     pub retry_after_max_s: u64,
     pub max_answer_bytes: usize,
+    pub pays: Pays,
     pub admin: AdminApi,
     pub scim: ScimApi,
     pub jira: JiraApi,
@@ -81,6 +82,16 @@ pub struct JiraApi {
     pub api_token: SecretString,
     #[serde(deserialize_with = "optional_path")]
     pub api_token_file: Option<PathBuf>,
+}
+
+/// What the site's credential pays its reads with.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Pays {
+    /// One a request, however much it brings.
+    Requests,
+    /// Points of a quota: 1 a request, and 2 more for every user or group that a read brings.
+    Points,
 }
 
 /// What a username of Data Center is at the identity provider.

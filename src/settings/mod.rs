@@ -14,8 +14,8 @@ use config::{Config, Environment, File, FileFormat};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-pub use cloud::{AdminApi, Cloud, JiraApi, ScimApi, ScimMatch, ScimRead};
-use parse::{list, optional_address, optional_path, words};
+pub use cloud::{AdminApi, Cloud, JiraApi, Pays, ScimApi, ScimMatch, ScimRead};
+use parse::{list, names, optional_address, optional_path, words};
 
 /// The reference: every key with its default.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -35,6 +35,7 @@ pub struct Settings {
     pub identity: Identity,
     pub cache: Cache,
     pub cloud: Cloud,
+    pub audit: Audit,
     pub admin: Admin,
     pub log: Log,
 }
@@ -84,10 +85,22 @@ pub struct Extender {
     pub show_map_email: bool,
     #[serde(deserialize_with = "words")]
     pub name_order: Vec<NameKind>,
+    #[serde(deserialize_with = "names")]
+    pub protected_groups: Vec<String>,
+    pub max_removed: usize,
+    pub max_removed_percent: usize,
     pub read_deadline_s: u64,
     pub bulk_answer_deadline_s: u64,
     pub bulk_give_up_s: u64,
+    pub join_grace_s: u64,
+    pub report_days: u64,
+    pub recovery: Recovery,
+    pub recovery_max_age_s: u64,
+    pub heartbeat_s: u64,
 }
+
+/// What an entry of `extender.protected_groups` begins with that is a group's id and not its name.
+pub const PROTECTED_ID: &str = "id:";
 
 /// Section `identity`: names and accounts.
 #[derive(Clone, Debug, Deserialize)]
@@ -126,6 +139,18 @@ pub struct Cache {
     pub max_groups: u64,
     pub max_accounts: u64,
     pub read_lag_s: u64,
+}
+
+/// Section `audit`: the files' sizes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct Audit {
+    pub max_file_mb: u64,
+    pub keep_files: usize,
 }
 
 /// Section `admin`: the operator's listener.
@@ -198,6 +223,16 @@ pub enum MergedRemoval {
     Refuse,
     /// Remove it.
     Allow,
+}
+
+/// What becomes of an operation whose process was ended.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Recovery {
+    /// The next process finishes it, where nothing has changed that it rests on.
+    Resume,
+    /// The next process finds out what became of each name, and changes nothing.
+    Close,
 }
 
 /// A link in the chain of sources that tell which account a name means.
@@ -408,6 +443,25 @@ mod tests {
         ] {
             assert!(faults.to_string().contains(part), "{part} in {faults}");
         }
+    }
+
+    #[test]
+    fn protected_groups_are_names_or_ids_and_an_empty_text_is_none() {
+        let of = |text: &str| with(&[("FACADE__EXTENDER__PROTECTED_GROUPS", text)]).unwrap();
+        assert_eq!(of("").extender.protected_groups, Vec::<String>::new());
+        assert_eq!(of("a b, id:4").extender.protected_groups, ["a b", "id:4"]);
+        for text in ["a,,b", "id:", "id: ", "a\tb"] {
+            let faults = of(text).validate().unwrap_err().to_string();
+            assert!(faults.contains("extender.protected_groups"), "{text:?}: {faults}");
+        }
+        let settings = with(&[("FACADE__EXTENDER__MAX_REMOVED_PERCENT", "101")]).unwrap();
+        assert!(
+            settings
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("max_removed_percent")
+        );
     }
 
     #[test]

@@ -44,6 +44,12 @@ pub(super) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Str
     deserializer.deserialize_any(Either)
 }
 
+/// A list of names: the same, and an empty text is none.
+pub(super) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let all = list(deserializer)?;
+    Ok(if all == [""] { Vec::new() } else { all })
+}
+
 /// A list of words that each name a variant of `T`.
 pub(super) fn words<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     list(deserializer)?

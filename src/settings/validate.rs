@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 
-use super::{Cloud, Faults, Mode, NameKind, Settings};
+use super::{Cloud, Faults, Mode, NameKind, PROTECTED_ID, Settings};
 
 impl Settings {
     /// Every value that cannot be meant.
@@ -98,6 +98,20 @@ impl Settings {
             "extender.bulk_give_up_s must be at least 1",
         );
 
+        for entry in &extender.protected_groups {
+            let name = entry.strip_prefix(PROTECTED_ID).unwrap_or(entry);
+            check(
+                !name.trim().is_empty() && !name.contains(char::is_control),
+                &format!(
+                    "extender.protected_groups: {entry:?} is neither a group's name nor {PROTECTED_ID} and its id"
+                ),
+            );
+        }
+        check(
+            extender.max_removed_percent <= 100,
+            "extender.max_removed_percent must be at most 100; 0: no limit",
+        );
+
         let cloud = &self.cloud;
         if let Err(text) = cloud.site() {
             check(false, &text);
@@ -135,6 +149,10 @@ impl Settings {
             identity.sources.contains(&super::Link::AccountId) && identity.sources.contains(&super::Link::Learned),
             "identity.sources must name account_id and learned: members are shown by what was learned of them, or by their \
              ids",
+        );
+        check(
+            (1..=3650).contains(&extender.report_days),
+            "extender.report_days must be between 1 and 3650",
         );
         check(
             (1..=3650).contains(&identity.learned_max_age_days),
@@ -179,6 +197,11 @@ impl Settings {
             "cloud.scim.match_by must name user_name, external_id, or both",
         );
 
+        check(
+            (1..=1_000_000).contains(&self.audit.max_file_mb),
+            "audit.max_file_mb must be between 1 and 1000000",
+        );
+
         // Thirty days: beyond what anybody means, and far below what clocks and caches can add to the present.
         const LONGEST_S: u64 = 30 * 86_400;
         for (key, value) in self.durations() {
@@ -202,7 +225,7 @@ impl Settings {
 
 impl Settings {
     /// Every setting that is a time.
-    fn durations(&self) -> [(&'static str, u64); 20] {
+    fn durations(&self) -> [(&'static str, u64); 23] {
         let (inbound, extender, cache, cloud) = (&self.inbound, &self.extender, &self.cache, &self.cloud);
         [
             ("shutdown_s", self.shutdown_s),
@@ -213,6 +236,9 @@ impl Settings {
             ("extender.read_deadline_s", extender.read_deadline_s),
             ("extender.bulk_answer_deadline_s", extender.bulk_answer_deadline_s),
             ("extender.bulk_give_up_s", extender.bulk_give_up_s),
+            ("extender.join_grace_s", extender.join_grace_s),
+            ("extender.recovery_max_age_s", extender.recovery_max_age_s),
+            ("extender.heartbeat_s", extender.heartbeat_s),
             ("cache.members_ttl_s", cache.members_ttl_s),
             ("cache.members_write_ttl_s", cache.members_write_ttl_s),
             ("cache.groups_ttl_s", cache.groups_ttl_s),

@@ -27,6 +27,7 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
         ),
         (&Method::POST, "/_sim/users") => change(shared, request),
         (&Method::GET, "/_sim/members") => members(shared, request),
+        (&Method::GET, "/_sim/state") => state(shared),
         (&Method::GET, "/_sim/faults") => Answer::json(200, &shared.faults.read().given),
         (&Method::POST, "/_sim/faults") => {
             switch(shared, request).unwrap_or_else(|wrong| Answer::json(400, &json!({ "error": wrong })))
@@ -50,6 +51,23 @@ fn members(shared: &Shared, request: &Request) -> Answer {
         .map(|user| user.account_id.as_ref())
         .collect();
     Answer::json(200, &ids)
+}
+
+/// Every group as it truly is: its name and the account ids of its members, sorted, by its id.
+fn state(shared: &Shared) -> Answer {
+    let users = shared.users.read();
+    let store = shared.store.lock();
+    let groups = store.present().sorted().iter().map(|info| {
+        let numbers = store.present().members(&info.id).unwrap_or_default();
+        let known = numbers.iter().filter_map(|number| users.get(*number));
+        let mut members: Vec<&str> = known.map(|user| user.account_id.as_ref()).collect();
+        members.sort_unstable();
+        (
+            info.id.to_string(),
+            json!({"name": info.name.as_ref(), "members": members}),
+        )
+    });
+    Answer::json(200, &groups.collect::<BTreeMap<String, Value>>())
 }
 
 /// Changes a user: an address that is given to somebody else, a deactivation.

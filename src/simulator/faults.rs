@@ -35,6 +35,7 @@
 //! | `admin_garbage=empty\|foreign\|no_email\|truncated` | its searches answer 200 with `{}`; with rows of others before the right ones; without addresses; with half a body |
 //! | `admin_429=N` | the next N requests to it are too many |
 //! | `admin_slow_ms=MS` | it takes MS longer |
+//! | `admin_roles=none\|powerless\|many` | what groups give, but `confluence-users` and `site-admins`: nothing; access to Jira, and on Confluence only roles without access; access to Confluence after 130 other rows (off: access to Jira and Confluence) |
 //! | `scim_garbage` | up to two rows that the filter does not mean, before the right ones |
 //! | `scim_unlinked` | no account id in any row |
 //! | `jira_blind` | as without "Browse users": both searches find nobody, groups are refused |

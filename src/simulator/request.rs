@@ -74,6 +74,11 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The names of the parameters, in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.query.iter().map(|(name, _)| name.as_str())
+    }
+
     /// A parameter without which the request makes no sense.
     pub(super) fn required(&self, name: &str) -> Result<&str, Answer> {
         let missing = || Answer::error(400, &format!("{name} is required"));

@@ -299,7 +299,8 @@ fn execute(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -
         | Operation::AdminCreateGroup
         | Operation::AdminDeleteGroup
         | Operation::AdminAddMember
-        | Operation::AdminRemoveMember => admin::answer(shared, faults, request, operation, values),
+        | Operation::AdminRemoveMember
+        | Operation::AdminGroupRoles => admin::answer(shared, faults, request, operation, values),
         Operation::Other => Err(refusal(request, 404, "no such path")),
     };
     answer.unwrap_or_else(|refused| refused)

@@ -9,6 +9,7 @@ pub(super) const NAMES: &[&str] = &[
     "admin_garbage",
     "admin_429",
     "admin_slow_ms",
+    "admin_roles",
     "scim_down",
     "scim_refused",
     "scim_garbage",
@@ -31,6 +32,16 @@ pub(super) enum Garbage {
     Truncated,
 }
 
+/// What the groups but the default ones give their members, instead of access to Jira and Confluence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Roles {
+    None,
+    /// Access to Jira, and roles without access on Confluence.
+    Powerless,
+    /// Access to Confluence, on the second page.
+    Many,
+}
+
 /// One source as a whole.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Source {
@@ -49,6 +60,7 @@ pub(super) struct Sources {
     /// How many requests are too many, from when this is switched on.
     pub(super) admin_429: u64,
     pub(super) admin_slow: Duration,
+    pub(super) admin_roles: Option<Roles>,
     pub(super) scim_garbage: bool,
     pub(super) scim_unlinked: bool,
     pub(super) jira_blind: bool,
@@ -75,6 +87,14 @@ impl Sources {
             }
             "admin_429" => self.admin_429 = whole(value, u64::MAX)?,
             "admin_slow_ms" => self.admin_slow = milliseconds(value)?,
+            "admin_roles" => {
+                let kinds = [
+                    ("none", Roles::None),
+                    ("powerless", Roles::Powerless),
+                    ("many", Roles::Many),
+                ];
+                self.admin_roles = Some(one_of(value, &kinds)?);
+            }
             "scim_garbage" => self.scim_garbage = flag(value)?,
             "scim_unlinked" => self.scim_unlinked = flag(value)?,
             "jira_blind" => self.jira_blind = flag(value)?,

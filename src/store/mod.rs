@@ -10,12 +10,15 @@
 
 mod doubt;
 mod file;
+pub mod journal;
 mod lock;
 mod read_only;
+mod sqlite;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use rusqlite::Connection;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+pub use journal::{Journal, Touched};
 pub use lock::StateLock;
 pub use read_only::ReadOnly;
 
@@ -61,7 +65,37 @@ pub struct Learned {
     pub learned_at: i64,
 }
 
-/// Why there is no store, or no answer from it.
+/// What a file of the state directory keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Learned identities.
+    Identities,
+    /// The journal of operations.
+    Operations,
+}
+
+impl Kept {
+    /// What becomes of it where its file is moved away, for messages.
+    fn loss(self) -> &'static str {
+        match self {
+            Self::Identities => "let the identities be learned again",
+            Self::Operations => {
+                "do without the reports of what was done, and without knowing which operations had not ended"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Identities => "learned identities",
+            Self::Operations => "the journal of operations",
+        })
+    }
+}
+
+/// Why there is no file, or no answer from it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The state directory or a file in it cannot be made, opened or locked.
@@ -85,10 +119,15 @@ pub enum Error {
         pid: Option<u32>,
     },
     /// No store has been made yet.
-    #[error("{} is not there: nothing has been learned yet", path.display())]
+    #[error("{} is not there: {}", path.display(), match kept {
+        Kept::Identities => "nothing has been learned yet",
+        Kept::Operations => "no operation has been begun yet",
+    })]
     Absent {
         /// Where it would be.
         path: PathBuf,
+        /// What it would keep.
+        kept: Kept,
     },
     /// Somebody else's file.
     #[error(
@@ -101,26 +140,33 @@ pub enum Error {
     },
     /// A file of a later version.
     #[error(
-        "{} was written by a newer extender-facade (format {found}, this one knows {}) and was left untouched: run that \
-         version, or move the file away and let the identities be learned again",
+        "{} was written by a newer extender-facade (format {found}, this one knows {known}) and was left untouched: run \
+         that version, or move the file away and {}",
         path.display(),
-        file::FORMAT
+        kept.loss()
     )]
     Newer {
         /// The file.
         path: PathBuf,
+        /// What it keeps.
+        kept: Kept,
         /// Its format.
         found: i64,
+        /// The newest format that this version knows.
+        known: i64,
     },
     /// A file of ours that cannot be trusted.
     #[error(
         "{} is damaged ({what}): restore it from a backup, or move it away with the files beside it that begin with its \
-         name, and let the identities be learned again",
-        path.display()
+         name, and {}",
+        path.display(),
+        kept.loss()
     )]
     Damaged {
         /// The file.
         path: PathBuf,
+        /// What it keeps.
+        kept: Kept,
         /// What is wrong with it.
         what: String,
     },
@@ -133,8 +179,20 @@ pub enum Error {
         cause: rusqlite::Error,
     },
     /// It cannot be read or written now.
-    #[error("learned identities cannot be read or written: {0}")]
-    Failed(String),
+    #[error("{kept} cannot be read or written: {why}")]
+    Failed {
+        /// What.
+        kept: Kept,
+        /// Why.
+        why: String,
+    },
+}
+
+fn failed(why: impl fmt::Display) -> Error {
+    Error::Failed {
+        kept: Kept::Identities,
+        why: why.to_string(),
+    }
 }
 
 /// A handle on the store's thread; clones share it. The thread ends, and closes the file, with the last of them.
@@ -256,7 +314,7 @@ impl Store {
     }
 
     async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Message) -> Result<T, Error> {
-        let gone = || Error::Failed("the store's thread is gone".to_owned());
+        let gone = || failed("the store's thread is gone");
         let (reply, answer) = oneshot::channel();
         self.sender.send(question(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::{Error, FILE, Learned, file};
+use super::{Error, FILE, Kept, Learned, file};
 
 /// A store that is only read. It sees what is committed at the moment it looks.
 #[derive(Debug)]
@@ -66,11 +66,12 @@ impl ReadOnly {
         }
         Err(Error::Damaged {
             path: self.path.clone(),
+            kept: Kept::Identities,
             what: found,
         })
     }
 
     fn failed(&self, error: &rusqlite::Error) -> Error {
-        Error::Failed(format!("{}: {error}", self.path.display()))
+        super::failed(format_args!("{}: {error}", self.path.display()))
     }
 }

@@ -138,7 +138,7 @@ impl Writer {
                 self.commit();
                 let result = match self.lost.take() {
                     None => Ok(()),
-                    Some(why) => Err(Error::Failed(why)),
+                    Some(why) => Err(super::failed(why)),
                 };
                 // Nobody waits any more: nothing is lost by it.
                 let _ = reply.send(result);
@@ -156,7 +156,7 @@ impl Writer {
             }
             Err(error) => {
                 self.fail(&error);
-                Err(Error::Failed(error.to_string()))
+                Err(super::failed(error))
             }
         };
         let _ = reply.send(result);

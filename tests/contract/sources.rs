@@ -108,6 +108,7 @@ fn every_admin_call(cloud: &Cloud) -> Vec<RequestBuilder> {
             &json!({ "accountId": account }),
         ),
         cloud.admin(Method::DELETE, &format!("/groups/x/memberships/{account}")),
+        cloud.admin(Method::GET, "/groups/x/role-assignments"),
         cloud.admin(Method::DELETE, "/groups/x"),
     ]
 }
@@ -143,6 +144,44 @@ async fn admin_searches(contract: &mut Contract, cloud: &Cloud) {
     for person in people.iter().take(3) {
         let path = format!("/users/{}", person.account_id);
         contract.check(cloud.admin(Method::GET, &path), 200).await;
+    }
+}
+
+/// What each group gives, page by page.
+async fn admin_roles(contract: &mut Contract, cloud: &Cloud) {
+    for roles in [json!(null), json!("none"), json!("powerless"), json!("many")] {
+        cloud.switch(json!({ "admin_roles": roles })).await;
+        let groups = cloud.admin_search("groups", json!({ "limit": 4 })).await.json();
+        for group in groups["data"].as_array().unwrap() {
+            let path = format!("/groups/{}/role-assignments", group["id"].as_str().unwrap());
+            for paging in ["", "?limit=1"] {
+                contract
+                    .check(cloud.admin(Method::GET, &format!("{path}{paging}")), 200)
+                    .await;
+            }
+            let mut cursor = String::new();
+            loop {
+                let asked = cloud.admin(Method::GET, &format!("{path}?limit=100{cursor}"));
+                let page = contract.check(asked, 200).await.json();
+                let Some(next) = page["links"]["next"].as_str() else {
+                    break;
+                };
+                cursor = format!("&cursor={next}");
+            }
+        }
+    }
+    cloud.switch(json!({ "admin_roles": null })).await;
+    let group = cloud.group_id("confluence-users").await;
+    for (path, status) in [
+        ("none/role-assignments".to_owned(), 404),
+        (format!("{group}/role-assignments?limit=0"), 400),
+        (format!("{group}/role-assignments?limit=many"), 400),
+        (format!("{group}/role-assignments?cursor=none"), 400),
+        (format!("{group}/role-assignments?roleIds=atlassian/user"), 400),
+    ] {
+        contract
+            .check(cloud.admin(Method::GET, &format!("/groups/{path}")), status)
+            .await;
     }
 }
 
@@ -223,12 +262,14 @@ async fn every_answer_of_the_admin_api_is_one_that_its_document_has() {
     };
     for cloud in clouds().await {
         admin_searches(&mut contract, &cloud).await;
+        admin_roles(&mut contract, &cloud).await;
         admin_changes(&mut contract, &cloud).await;
         admin_errors(&mut contract, &cloud).await;
         for garbage in ["foreign", "no_email"] {
             let faults = json!({"admin_garbage": garbage, "suspended": true, "external": true, "hidden_emails": true});
             cloud.switch(faults).await;
             admin_searches(&mut contract, &cloud).await;
+            admin_roles(&mut contract, &cloud).await;
         }
     }
     hopeless(&mut contract, Some("admin_refused"), every_admin_call).await;

@@ -162,7 +162,6 @@ pub const ADMIN: Api = Api {
         "GET /admin/v2/orgs/{orgId}/directories/{directoryId}/groups/count",
         "GET /admin/v2/orgs/{orgId}/directories/{directoryId}/groups/stats",
         "GET /admin/v2/orgs/{orgId}/directories/{directoryId}/groups/{groupId}",
-        "GET /admin/v2/orgs/{orgId}/directories/{directoryId}/groups/{groupId}/role-assignments",
         "POST /admin/v2/orgs/{orgId}/directories/{directoryId}/groups/{groupId}/role-assignments/assign",
         "POST /admin/v2/orgs/{orgId}/directories/{directoryId}/groups/{groupId}/role-assignments/revoke",
         "GET /admin/v2/orgs/{orgId}/directories/{directoryId}/users",

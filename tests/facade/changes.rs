@@ -298,24 +298,31 @@ async fn the_audit_tells_who_asked_for_what_and_what_became_of_it() {
     assert_eq!(world.groups("addGroups", &["made"]).await.status, 200);
     let mut lines = world.audit();
     let mut ids = Vec::new();
-    for line in &mut lines {
+    let mut operations = Vec::new();
+    for (place, line) in lines.iter_mut().enumerate() {
         let line = line.as_object_mut().unwrap();
+        // A chain: each line has its number and a code over it and all before it.
+        assert_eq!(line.remove("seq"), Some(json!(place + 1)));
+        assert_eq!(line.remove("mac").unwrap().as_str().unwrap().len(), 64);
+        operations.push(line.remove("operation_id").unwrap());
         let time = line.remove("time").unwrap();
         assert!(time.as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{time}");
         ids.push(line.remove("group_id").unwrap());
     }
     assert_eq!(ids[0], ids[1]);
     assert!(ids[0].is_string());
-    let line = |name: &str, account: Value, result: &str, reason: Value| {
-        json!({ "request_id": "call-1", "caller": "admin", "operation": "add_members", "group": "g", "name": name,
-                "account": account, "result": result, "reason": reason })
+    let report = answer.header("x-facade-report").unwrap();
+    assert!(operations[..3].iter().all(|id| id == report) && operations[3] != report);
+    let line = |index: usize, name: &str, account: Value, result: &str, reason: Value| {
+        json!({ "request_id": "call-1", "caller": "admin", "operation": "add_members", "group": "g", "index": index,
+                "name": name, "account": account, "result": result, "reason": reason })
     };
-    assert_eq!(lines[0], line("zoe", json!("acc-zoe"), "done", json!(null)));
+    assert_eq!(lines[0], line(0, "zoe", json!("acc-zoe"), "done", json!(null)));
     assert_eq!(
         lines[1],
-        line("Anna", json!("acc-anna"), "skipped", json!("already_member"))
+        line(1, "Anna", json!("acc-anna"), "skipped", json!("already_member"))
     );
-    assert_eq!(lines[2], line("ghost", json!(null), "skipped", json!("unknown")));
+    assert_eq!(lines[2], line(2, "ghost", json!(null), "skipped", json!("unknown")));
     assert_eq!(lines.len(), 4);
     assert_eq!(
         (

@@ -201,7 +201,7 @@ async fn a_cloud_that_mostly_fails_is_told_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_without_a_free_seat_are_skipped_and_tried_at_most_twice() {
+async fn names_without_a_free_seat_are_skipped_and_the_seats_there_are_are_filled() {
     let world = world().await;
     for faults in [
         json!({ "seats": 50 }),
@@ -215,9 +215,12 @@ async fn names_without_a_free_seat_are_skipped_and_tried_at_most_twice() {
         let after = hold(&world, "team", &asked, &answer, &before).await;
         assert_eq!(after.len(), 250);
         let audit = truth::audit_of(&world, &answer);
-        assert_eq!(audit.iter().filter(|line| line["reason"] == "no_seat").count(), 50);
+        let refused = audit.iter().filter(|line| line["reason"] == "no_seat").count();
+        let left = audit.iter().filter(|line| line["result"] == "not_attempted").count();
+        assert_eq!(refused + left, 50);
+        assert!((20..=28).contains(&refused), "{refused}");
         if before.len() == 200 {
-            assert_eq!(world.calls().await["add_member"], 50 + 2 * 50);
+            assert!(world.calls().await["add_member"] <= 50 + 28 + 8);
         }
     }
 }

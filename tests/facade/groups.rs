@@ -183,3 +183,85 @@ async fn names_no_group_can_have_are_skipped_each_with_its_reason() {
     assert_eq!(lists(&answer).0, ["new"]);
     assert_eq!(answer.json()["message"], "groups removed, some groups skipped");
 }
+
+/// The group that a look-up or a creation is about.
+fn name_of(exchange: &crate::between::Exchange) -> Option<String> {
+    if is_creation(exchange) {
+        let body: Value = serde_json::from_slice(&exchange.body).unwrap();
+        return body["name"].as_str().map(str::to_owned);
+    }
+    let url = reqwest::Url::parse(&format!("http://x{}", exchange.path_and_query)).unwrap();
+    let mut query = url.query_pairs().filter(|_| url.path().ends_with("/group/picker"));
+    query.find(|(key, _)| key == "query").map(|(_, name)| name.into_owned())
+}
+
+fn is_creation(exchange: &crate::between::Exchange) -> bool {
+    exchange.method == "POST" && exchange.path_and_query.ends_with("/rest/api/group")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_whose_answer_was_lost_is_never_sent_again_before_a_look_up_shows_that_it_failed() {
+    for faults in [
+        json!({ "error_5xx": 0.5 }),
+        json!({ "cut": 0.5 }),
+        json!({ "truncated": 0.5, "html": 0.2 }),
+        json!({ "error_5xx": 0.3, "cut": 0.3, "lag_ms": 300 }),
+    ] {
+        let mut between = None;
+        let world = World::start(options(10, &[]), |settings| {
+            let (kept, address) = crate::between::Between::start(&settings.cloud.base_url, |_| {});
+            settings.cloud.base_url = address;
+            settings.cloud.max_tries = 30;
+            between = Some(kept);
+        })
+        .await;
+        world.cloud.switch(faults.clone()).await;
+        let all: Vec<String> = (0..20).map(|n| format!("group-made-{n:02}")).collect();
+        let list: Vec<&str> = all.iter().map(String::as_str).collect();
+        let answer = world.groups("addGroups", &list).await;
+        assert_eq!(lists(&answer).0, all, "{faults}: {:?}", reasons(&world, &answer));
+        let seen = between.unwrap().seen();
+        let mut again = 0;
+        for name in &all {
+            let of_name: Vec<_> = seen
+                .iter()
+                .filter(|exchange| name_of(exchange).as_ref() == Some(name))
+                .collect();
+            let sent: Vec<usize> = (0..of_name.len()).filter(|at| is_creation(of_name[*at])).collect();
+            assert!(!sent.is_empty());
+            for pair in sent.windows(2) {
+                again += 1;
+                // What was answered clearly, or made the group, is not sent again.
+                let (first, second) = (of_name[pair[0]], of_name[pair[1]]);
+                assert!(
+                    first.status == 0 || first.status >= 500 || first.status == 200,
+                    "{first:?}"
+                );
+                let looked = of_name[pair[0] + 1..pair[1]]
+                    .iter()
+                    .rev()
+                    .find(|exchange| exchange.status == 200);
+                let shown = looked.map(|exchange| {
+                    let page: Value = serde_json::from_slice(&exchange.answer).unwrap();
+                    texts(&page["results"], Some("name"))
+                });
+                assert_eq!(shown, Some(Vec::new()), "{name} {faults}");
+                // Cloud would say that the name is taken if the first one had made it.
+                assert_ne!(second.status, 400, "{name}: made, and sent again, {faults}");
+            }
+        }
+        assert!(
+            again > 0,
+            "no creation had to be sent again: the faults say nothing, {faults}"
+        );
+        world
+            .cloud
+            .switch(json!({ "error_5xx": null, "cut": null, "truncated": null, "html": null, "lag_ms": null }))
+            .await;
+        let shown = shown(&world).await;
+        assert!(
+            all.iter()
+                .all(|name| shown.iter().filter(|other| *other == name).count() == 1)
+        );
+    }
+}

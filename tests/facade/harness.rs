@@ -18,6 +18,10 @@ use crate::cloud::{Cloud, Reply, send};
 /// Tokens of the accounts file; `admin:admin` and `reader:reader` are there as well.
 pub const ADMIN: &str = "xft_administrator-of-the-tests";
 pub const READER: &str = "xft_reader-of-the-tests";
+/// An administrator whose every change is a dry run.
+pub const OBSERVER: &str = "xft_observer-of-the-tests";
+/// A reader who may see everybody's reports.
+pub const OPERATOR: &str = "xft_operator-of-the-tests";
 
 pub struct World {
     pub cloud: Cloud,
@@ -27,6 +31,7 @@ pub struct World {
     pub stop: Stop,
     pub task: JoinHandle<()>,
     pub directory: tempfile::TempDir,
+    pub settings: Settings,
 }
 
 impl World {
@@ -62,15 +67,7 @@ impl World {
         settings.cloud.backoff_cap_ms = 200;
         settings.cache.read_lag_s = 1;
         change(&mut settings);
-        let listeners = Server::bind(&settings).await.unwrap();
-        let facade = listeners.inbound.local_addr().unwrap();
-        let admin = listeners
-            .admin
-            .as_ref()
-            .map_or(facade, |admin| admin.local_addr().unwrap());
-        let server = Server::new(settings).unwrap_or_else(|faults| panic!("{faults}"));
-        let stop = Stop::new();
-        let task = tokio::spawn(server.run(listeners, stop.clone()));
+        let (facade, admin, stop, task) = serve(&settings).await;
         let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         Self {
             cloud,
@@ -80,7 +77,21 @@ impl World {
             stop,
             task,
             directory,
+            settings,
         }
+    }
+
+    /// Stops the facade, and starts another on the same state, at other addresses.
+    pub async fn restart(&mut self) {
+        self.stop.say();
+        (&mut self.task).await.unwrap();
+        (self.facade, self.admin, self.stop, self.task) = serve(&self.settings).await;
+    }
+
+    /// The report of that id, for whoever has the token.
+    pub async fn report(&self, id: &str, token: &str, query: &str) -> Reply {
+        let url = format!("http://{}/facade/v1/reports/{id}{query}", self.facade);
+        send(self.client.get(url).bearer_auth(token)).await
     }
 
     /// A request below `/rest/extender/1.0/group/`, without a credential.
@@ -162,12 +173,25 @@ impl World {
     /// The audit's lines so far.
     pub fn audit(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.directory.path().join("state/audit.jsonl")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        // The file's first line says what it continues.
+        lines.filter(|line: &Value| line.get("audit").is_none()).collect()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
+}
+
+async fn serve(settings: &Settings) -> (SocketAddr, SocketAddr, Stop, JoinHandle<()>) {
+    let listeners = Server::bind(settings).await.unwrap();
+    let facade = listeners.inbound.local_addr().unwrap();
+    let admin = listeners.admin.as_ref();
+    let admin = admin.map_or(facade, |admin| admin.local_addr().unwrap());
+    let server = Server::new(settings.clone()).unwrap_or_else(|faults| panic!("{faults}"));
+    let stop = Stop::new();
+    let task = tokio::spawn(server.run(listeners, stop.clone()));
+    (facade, admin, stop, task)
 }
 
 /// Generated data without faults.
@@ -206,15 +230,20 @@ fn accounts() -> &'static str {
     TEXT.get_or_init(|| {
         let cheap = argon2::Argon2::from(argon2::Params::new(8, 1, 1, None).unwrap());
         let mut text = String::new();
-        for (name, role, token) in [("admin", "administrator", ADMIN), ("reader", "reader", READER)] {
+        for (name, role, token, right) in [
+            ("admin", "administrator", ADMIN, ""),
+            ("reader", "reader", READER, ""),
+            ("observer", "administrator", OBSERVER, "observe = true\n"),
+            ("operator", "reader", OPERATOR, "operator = true\n"),
+        ] {
             let hash = cheap.hash_password(name.as_bytes()).unwrap();
             let digest = <sha2::Sha256 as sha2::Digest>::digest(token.as_bytes());
             let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
             text.push_str(&format!(
-                "[[account]]\nname = \"{name}\"\npassword = \"{hash}\"\nrole = \"{role}\"\n"
+                "[[account]]\nname = \"{name}\"\npassword = \"{hash}\"\nrole = \"{role}\"\n{right}"
             ));
             text.push_str(&format!(
-                "[[token]]\nname = \"{name}-token\"\nsha256 = \"{digest}\"\nrole = \"{role}\"\n"
+                "[[token]]\nname = \"{name}-token\"\nsha256 = \"{digest}\"\nrole = \"{role}\"\n{right}"
             ));
         }
         text

@@ -382,3 +382,63 @@ async fn it_fails_by_itself_in_every_way_that_is_switched_on() {
     cloud.switch(json!({"cut": null, "rate": 0.001, "burst": 1})).await;
     assert_eq!((ask().await.status, ask().await.status), (200, 429));
 }
+
+#[tokio::test]
+async fn what_a_group_gives_is_told_in_its_own_directory_alone() {
+    let cloud = Cloud::start(Options {
+        groups: 1,
+        ..Options::default()
+    })
+    .await;
+    let everybody = cloud.group_id("confluence-users").await;
+    let other = cloud.group_id("group-00001").await;
+    let ask = async |path: String| send(cloud.admin(Method::GET, &format!("/groups/{path}"))).await;
+    let roles = async |id: &str| {
+        let page = ask(format!("{id}/role-assignments?limit=100")).await.json();
+        assert!(page["links"].get("next").is_none(), "{page}");
+        let rows = page["data"].as_array().unwrap().iter();
+        rows.map(|row| format!("{} {}", row["resourceOwner"].as_str().unwrap(), row["roles"]))
+            .collect::<Vec<_>>()
+    };
+    let gives = ["jira-software [\"atlassian/user\"]", "confluence [\"atlassian/user\"]"];
+    assert_eq!(roles(&other).await, gives);
+    for (fault, rows) in [("none", 0), ("powerless", 2)] {
+        cloud.switch(json!({ "admin_roles": fault })).await;
+        let told = roles(&other).await;
+        assert_eq!(told.len(), rows);
+        assert!(!told.contains(&gives[1].to_owned()), "{told:?}");
+        assert_eq!(roles(&everybody).await, gives);
+        let counted = json!({"groupIds": [other], "expand": ["counts.resources"]});
+        let page = cloud.admin_search("groups", counted).await.json();
+        assert_eq!(page["data"][0]["counts"], json!({ "resources": rows }));
+    }
+    cloud.switch(json!({ "admin_roles": "many" })).await;
+    let first = ask(format!("{other}/role-assignments?limit=100")).await.json();
+    assert!(!first["data"].to_string().contains("confluence"));
+    let next = first["links"]["next"].as_str().unwrap();
+    let last = ask(format!("{other}/role-assignments?cursor={next}&limit=100"))
+        .await
+        .json();
+    assert_eq!(last["data"].as_array().unwrap().len(), 31);
+    assert!(last["data"][30].to_string().contains("confluence"));
+    // A cursor is good for its own group alone.
+    assert_eq!(
+        ask(format!("{everybody}/role-assignments?cursor={next}")).await.status,
+        400
+    );
+    assert_eq!(ask("none/role-assignments".to_owned()).await.status, 404);
+    assert_eq!(
+        ask(format!("{other}/role-assignments?resourceOwners=confluence"))
+            .await
+            .status,
+        400
+    );
+    let anywhere = format!(
+        "/admin/v2/orgs/{}/directories/-/groups/{other}/role-assignments",
+        cloud.org_id
+    );
+    assert_eq!(
+        send(cloud.bare(Method::GET, &anywhere).bearer_auth("k")).await.status,
+        404
+    );
+}

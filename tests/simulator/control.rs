@@ -43,7 +43,7 @@ async fn every_request_is_counted_by_operation_and_status_until_it_is_reset() {
         .partition(|(name, _)| other_apis(name));
     assert_eq!(Value::Object(ours.into_iter().collect()), expected);
     assert!(
-        others.len() == 16 && others.iter().all(|(_, count)| *count == 0),
+        others.len() == 17 && others.iter().all(|(_, count)| *count == 0),
         "{others:?}"
     );
     assert_eq!(

@@ -1,7 +1,6 @@
 //! A proxy between the facade and the simulated Cloud: keeps what goes through, and may change an answer on its way.
 #![allow(dead_code, reason = "every test binary uses another part")]
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -71,7 +70,7 @@ async fn pass(
     client: &reqwest::Client,
     change: &Change,
     request: hyper::Request<hyper::body::Incoming>,
-) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+) -> Result<hyper::Response<Full<Bytes>>, reqwest::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let path_and_query = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -82,8 +81,23 @@ async fn pass(
         .headers(headers)
         .body(body.clone())
         .send()
-        .await
-        .unwrap();
+        .await;
+    let sent = match sent {
+        Ok(sent) => sent,
+        // Cut off: so is the other side, and it is kept without a status.
+        Err(cut) => {
+            between.seen.lock().unwrap().push(Exchange {
+                method: head.method.to_string(),
+                path_and_query,
+                headers: head.headers,
+                body,
+                status: 0,
+                answer_headers: HeaderMap::new(),
+                answer: Bytes::new(),
+            });
+            return Err(cut);
+        }
+    };
     let mut exchange = Exchange {
         method: head.method.to_string(),
         path_and_query,

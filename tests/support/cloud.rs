@@ -190,6 +190,11 @@ impl Cloud {
         assert_eq!(send(self.bare(Method::POST, "/_sim/reset")).await.status, 204);
     }
 
+    /// Every group with its members as they truly are.
+    pub async fn state(&self) -> Value {
+        send(self.bare(Method::GET, "/_sim/state")).await.json()
+    }
+
     /// The account ids of a group's members as they truly are.
     pub async fn truth(&self, group: &str) -> Vec<String> {
         let reply = send(self.bare(Method::GET, "/_sim/members").query(&[("group", group)])).await;

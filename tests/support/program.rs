@@ -69,6 +69,14 @@ impl Program {
         assert!(sent.success(), "kill {signal} {id}");
     }
 
+    /// The most memory it has had so far, in KiB (`VmHWM`); 0 where the system does not tell.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse().ok());
+        peak.unwrap_or(0)
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

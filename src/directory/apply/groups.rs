@@ -1,7 +1,7 @@
 //! One group.
 
 use super::doubt::Doubt;
-use super::{NOT_ATTEMPTED, Run, skip};
+use super::{Deletes, NOT_ATTEMPTED, Run, skip};
 use crate::cloud::{self, Group, Patience, Reply};
 use crate::directory::Error;
 use crate::model::{GroupName, Skip, Verdict};
@@ -9,7 +9,7 @@ use crate::model::{GroupName, Skip, Verdict};
 impl Run<'_> {
     pub(super) async fn create_group(&self, name: &GroupName) -> Verdict {
         let (cloud, request) = (&self.directory.cloud, &self.context.request);
-        let (mut ours, mut tries) = (false, 0);
+        let (mut ours, mut tries) = (self.is_resumed, 0);
         loop {
             tries += 1;
             let patience = Patience::WhileUnder(self.progress);
@@ -61,6 +61,9 @@ impl Run<'_> {
             // Without an id it cannot be laid over a list: the list is to be read again once Cloud shows it.
             ledger.group_doubted();
         }
+        if let Some(group) = &group {
+            self.made.lock().insert(name.clone(), group.id.clone());
+        }
         ledger.group_created(name.clone(), group, view);
         self.done()
     }
@@ -73,15 +76,26 @@ impl Run<'_> {
         match cloud.group(&group.id, request, patience).await {
             Ok(Some(now)) if now.name.key() == group.name.key() => {}
             Ok(None) if ledger.is_just_created(&group.id) => {}
+            Ok(None) if self.is_resumed => return self.deleted(group),
             Ok(_) => return skip(Skip::NoSuchGroup),
             Err(error) => return self.left(error),
+        }
+        if self.deletes == Deletes::Empty {
+            match self.directory.members.is_empty_now(&group.id, self.context).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!(request = %self.context.request, group = %group.name, "not deleted: it has members by now");
+                    return skip(Skip::Refused);
+                }
+                Err(error) => return self.left(error),
+            }
         }
         let answer = cloud.delete_group(&group.id, request, patience).await;
         if answer.is_ok() {
             self.progress.succeeded();
         }
         let (reply, doubtful) = match &answer {
-            Ok(settled) => (Some(&settled.reply), settled.doubtful),
+            Ok(settled) => (Some(&settled.reply), settled.doubtful || self.is_resumed),
             Err(error) => (None, error.leaves_doubt()),
         };
         match (reply, doubtful) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::doubt::Doubt;
 use super::{DONE, NOT_ATTEMPTED, Run, skip};
-use crate::cloud::{Group, Patience, Reply, Settled};
+use crate::cloud::{Group, Patience, Reply, SeatSign, Settled};
 use crate::directory::ledger::Word;
 use crate::directory::members::Membership;
 use crate::directory::plan::Change;
@@ -33,6 +33,37 @@ impl Run<'_> {
         if let Some(reason) = needless {
             return skip(reason);
         }
+        match change {
+            Change::Add if !self.directory.identity.has_access(account).await => self.seat_member(group, account).await,
+            _ => self.move_member(change, group, account).await,
+        }
+    }
+
+    /// Puts somebody into the group who may need a seat for it.
+    async fn seat_member(&self, group: &Group, account: &AccountId) -> Verdict {
+        let leave = tokio::select! {
+            leave = self.seats.leave() => leave,
+            () = self.progress.stopped() => return NOT_ATTEMPTED,
+        };
+        let Some(leave) = leave.filter(|_| !self.is_halted()) else {
+            return NOT_ATTEMPTED;
+        };
+        let verdict = self.move_member(Change::Add, group, account).await;
+        match verdict {
+            DONE => self.seats.found(),
+            Verdict::Told(Fate::Skipped(Skip::NoSeat)) if self.seats.refused() => {
+                tracing::warn!(request = %self.context.request, group = %group.name, "one addition after the other was refused for want of a free seat: the rest is not attempted");
+            }
+            _ => {}
+        }
+        // The next one judges by our outcome.
+        drop(leave);
+        verdict
+    }
+
+    /// Makes the change, and has the ledger know.
+    async fn move_member(&self, change: Change, group: &Group, account: &AccountId) -> Verdict {
+        let ledger = &self.directory.process.ledger;
         let moving = ledger.moving_members(&group.id);
         let verdict = self.change_member(change, group, account).await;
         let present = match verdict {
@@ -51,7 +82,14 @@ impl Run<'_> {
         let (cloud, request) = (&self.directory.cloud, &self.context.request);
         let patience = Patience::WhileUnder(self.progress);
         let answer = match change {
-            Change::Add => cloud.add_member(&group.id, account, request, patience).await,
+            Change::Add => {
+                let sign = if self.seats.is_full() {
+                    SeatSign::Believed
+                } else {
+                    SeatSign::Doubted
+                };
+                cloud.add_member(&group.id, account, sign, request, patience).await
+            }
             Change::Remove => cloud.remove_member(&group.id, account, request, patience).await,
         };
         match answer {
@@ -85,7 +123,7 @@ impl Run<'_> {
         let Settled { reply, doubtful } = settled;
         match (reply, doubtful) {
             (Reply::Accepted, _) | (Reply::Already, true) => self.done(),
-            (Reply::Already, false) => skip(needless),
+            (Reply::Already, false) => self.so_already(needless),
             (Reply::NoSeat, false) => skip(Skip::NoSeat),
             (reply, true) => match self.comes_true(Doubt::Member(change, group, account)).await {
                 Ok(true) => self.done(),
@@ -96,7 +134,7 @@ impl Run<'_> {
             (reply, false) => {
                 tracing::info!(request = %self.context.request, group = %group.name, %account, ?reply, "Cloud declines a change");
                 match self.is_member_now(group, account).await {
-                    Ok(present) if change.needless(present).is_some() => skip(needless),
+                    Ok(present) if change.needless(present).is_some() => self.so_already(needless),
                     Ok(_) if reply == Reply::NotThere && self.is_true(Doubt::Gone(group)).await.unwrap_or(false) => {
                         self.gone.store(true, Ordering::Relaxed);
                         NOT_ATTEMPTED
@@ -106,5 +144,9 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    fn so_already(&self, needless: Skip) -> Verdict {
+        if self.is_resumed { self.done() } else { skip(needless) }
     }
 }

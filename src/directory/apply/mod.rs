@@ -1,11 +1,13 @@
 //! Doing what was planned: each change on its own, so many at once, and told truly whatever Cloud's answers look like.
 //!
-//! `members` and `groups` make one change each; `doubt` finds out the truth behind an answer that does not tell it.
+//! `members` and `groups` make one change each; `seats` knows when the licence is full; `doubt` finds out the truth behind an answer that does not tell it.
 
 mod doubt;
 mod groups;
 mod members;
+mod seats;
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,11 +16,13 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 
+use self::seats::Seats;
 use super::claims::{Claim, Claims};
 use super::members::Membership;
+use super::operations::books::{Open, unwritable};
 use super::plan::{Change, Item};
 use super::{Directory, Error, stopping};
-use crate::audit::Record;
+use crate::audit::{Evidence, Record};
 use crate::cloud::{Group, Progress};
 use crate::model::{AccountId, Context, GroupId, GroupName, NameKey, OperationId, OperationKind, Skip, Verdict};
 
@@ -26,13 +30,29 @@ use crate::model::{AccountId, Context, GroupId, GroupName, NameKey, OperationId,
 pub struct Run<'a> {
     directory: &'a Directory,
     context: &'a Context,
+    books: &'a Open,
     id: &'a OperationId,
+    /// The places of the items in the request, where they are not all of it.
+    places: Vec<usize>,
+    /// An earlier process may have made each of the changes: what is so already is its doing.
+    is_resumed: bool,
     progress: &'a Progress,
     /// Why names were left, the first time it happened.
     cause: Mutex<Option<Error>>,
     changed: AtomicUsize,
+    /// The ids of the groups that were made.
+    made: Mutex<HashMap<GroupName, GroupId>>,
+    deletes: Deletes,
     /// The group whose members were to be changed is not there any more.
     gone: AtomicBool,
+    seats: Seats,
+}
+
+/// Which groups are deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deletes {
+    All,
+    Empty,
 }
 
 const DONE: Verdict = Verdict::DONE;
@@ -43,16 +63,50 @@ const fn skip(reason: Skip) -> Verdict {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(directory: &'a Directory, context: &'a Context, id: &'a OperationId, progress: &'a Progress) -> Self {
+    pub fn new(
+        directory: &'a Directory,
+        context: &'a Context,
+        books: &'a Open,
+        id: &'a OperationId,
+        progress: &'a Progress,
+    ) -> Self {
         Self {
             directory,
             context,
+            books,
             id,
+            places: Vec::new(),
+            is_resumed: false,
             progress,
             cause: Mutex::new(None),
             changed: AtomicUsize::new(0),
+            made: Mutex::default(),
+            deletes: Deletes::All,
             gone: AtomicBool::new(false),
+            seats: Seats::default(),
         }
+    }
+
+    /// The items that are handed over stand at these places of the request.
+    pub fn at(mut self, places: Vec<usize>) -> Self {
+        self.places = places;
+        self
+    }
+
+    /// The items are what an earlier process left, and were not so when it planned them.
+    pub fn resumed(mut self) -> Self {
+        self.is_resumed = true;
+        self
+    }
+
+    /// Only groups that nobody is in are deleted, and the others told as refused.
+    pub fn sparing_members(mut self) -> Self {
+        self.deletes = Deletes::Empty;
+        self
+    }
+
+    fn place(&self, index: usize) -> usize {
+        self.places.get(index).copied().unwrap_or(index)
     }
 
     /// Changes the memberships that are planned; every item gets its record, in order. `None`: the group was gone
@@ -68,12 +122,13 @@ impl<'a> Run<'a> {
         let record = |index, item: &'i Item<AccountId>, verdict| Record {
             operation: self.id,
             kind: change.kind(),
-            index,
+            index: self.place(index),
             group: group.name.as_str(),
             group_id: Some(&group.id),
             name: &item.name,
             account: item.step.as_ref().ok(),
             verdict,
+            evidence: Evidence::Witnessed,
         };
         let act = |account| self.member(change, group, account, membership).boxed();
         let mut verdicts = self.each(items, claims, act, record).await;
@@ -118,7 +173,7 @@ impl<'a> Run<'a> {
         &'i self,
         items: &'i [Item<T>],
         claims: Vec<Option<Claim<K>>>,
-        act: impl Fn(&'i T) -> BoxFuture<'i, Verdict>,
+        act: impl Fn(&'i T) -> BoxFuture<'i, Verdict> + Send + Sync,
         record: impl Fn(usize, &'i Item<T>, Verdict) -> Record<'i>,
     ) -> Vec<Verdict>
     where
@@ -164,13 +219,21 @@ impl<'a> Run<'a> {
             };
             job.boxed()
         });
-        let jobs: Vec<BoxFuture<'i, (usize, Verdict)>> = jobs.collect();
+        // Each is made when its turn comes: as a future a name takes kilobytes.
+        let jobs: Box<dyn Iterator<Item = BoxFuture<'i, (usize, Verdict)>> + Send + '_> = Box::new(jobs);
         let mut running = futures_util::stream::iter(jobs).buffer_unordered(process.max_in_flight);
         while let Some((index, verdict)) = running.next().await {
             if let (Some(slot), Some(item)) = (verdicts.get_mut(index), items.get(index)) {
                 *slot = verdict;
+                // What was not attempted is only said at the end: the process may still be ended, and the next one try it.
+                if verdict != NOT_ATTEMPTED {
+                    match self.made.lock().remove(&GroupName::new(&item.name)) {
+                        Some(group) => self.books.settle_created(self.id, self.place(index), group),
+                        None => self.books.settle(self.id, self.place(index), verdict),
+                    }
+                }
                 if is_change(verdict) {
-                    process.audit.write(self.context, &[record(index, item, verdict)]).await;
+                    self.books.tell(self.context, &[record(index, item, verdict)]).await;
                 }
             }
         }
@@ -188,8 +251,10 @@ impl<'a> Run<'a> {
         let records = records.map(|(index, (item, verdict))| record(index, item, *verdict));
         let records: Vec<Record<'i>> = records.collect();
         let rest = records.iter().filter(|record| !is_change(record.verdict)).cloned();
-        let audit = &self.directory.process.audit;
-        audit.write(self.context, &rest.collect::<Vec<_>>()).await;
+        self.books.tell(self.context, &rest.collect::<Vec<_>>()).await;
+        for record in records.iter().filter(|record| !is_change(record.verdict)) {
+            self.books.settle(self.id, record.index, record.verdict);
+        }
         records
     }
 
@@ -204,19 +269,41 @@ impl<'a> Run<'a> {
         Record {
             operation: self.id,
             kind,
-            index,
+            index: self.place(index),
             group: &item.name,
             group_id,
             name: &item.name,
             account: None,
             verdict,
+            evidence: Evidence::Witnessed,
         }
     }
 
     fn is_halted(&self) -> bool {
         self.progress.is_over()
+            || self.cannot_be_written()
             || self.gone.load(Ordering::Relaxed)
             || matches!(&*self.cause.lock(), Some(Error::Refused { .. }))
+    }
+
+    /// Why names were left though no call for one of them failed.
+    fn given_up(&self) -> Error {
+        if self.progress.is_stopped() {
+            return stopping();
+        }
+        Error::Unavailable {
+            retry_after: Duration::from_secs(60),
+            cause: "nothing succeeded for as long as extender.bulk_give_up_s allows".to_owned(),
+        }
+    }
+
+    /// A change that cannot be put on record is not made.
+    fn cannot_be_written(&self) -> bool {
+        let fault = self.books.fault();
+        if let Some(fault) = fault {
+            self.left(unwritable(fault));
+        }
+        fault.is_some()
     }
 
     /// What the caller is to be told if some names were left: nothing was changed, or something was.
@@ -226,10 +313,11 @@ impl<'a> Run<'a> {
             .iter()
             .filter(|record| matches!(record.verdict, NOT_ATTEMPTED | Verdict::InDoubt))
             .count();
-        if left == 0 {
+        // Those for whom the licence had no seat are told so; sending the call again would change nothing.
+        if left <= self.seats.passed_over() {
             return None;
         }
-        let error = self.cause.lock().clone().unwrap_or_else(stopping);
+        let error = self.cause.lock().clone().unwrap_or_else(|| self.given_up());
         if self.changed.load(Ordering::Relaxed) == 0 && !in_doubt {
             return Some(error);
         }

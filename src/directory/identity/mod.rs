@@ -259,6 +259,18 @@ impl Identity {
         }
     }
 
+    /// Whether the organisation showed lately that the account has access to Confluence: it is switched on, and it was
+    /// active there. Costs no call; of whom nothing is known, nothing is said.
+    pub async fn has_access(&self, account: &AccountId) -> bool {
+        match self.known.get(account).await {
+            Some(Known::Account(profile)) => profile
+                .brief
+                .as_ref()
+                .is_some_and(|brief| brief.has_access && brief.last_active.is_some()),
+            _ => false,
+        }
+    }
+
     /// What Cloud shows of these accounts; those it was not asked about yet are asked for, 100 a call.
     ///
     /// # Errors

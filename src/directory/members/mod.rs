@@ -1,9 +1,9 @@
 //! Who is in a group: read once for all who ask, kept for a while, and laid under our own changes.
 
+mod membership;
 mod reading;
 mod roster;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use moka::future::Cache;
 use moka::ops::compute::Op;
 
 use super::ledger::{Ledger, View};
-use super::plan::Change;
-use super::{Error, org, walk};
-use crate::cloud::{Admin, Confluence, Profile, Who};
+use super::{Error, org};
+use crate::cloud::{Admin, Confluence, Patience, Profile, Who};
 use crate::metrics::Metrics;
 use crate::model::{AccountId, Context, GroupId};
 use crate::settings;
-use reading::{Head, MemberOf, Missing, Reader, head, read_groups_of};
+pub use membership::Membership;
+use reading::{Head, MemberOf, Missing, Reader, read_groups_of};
 pub use roster::{Depth, Roster, overlaid};
 
 /// How long a roster may serve while our own changes keep a new one from being read: with them laid over it, it lacks
@@ -27,12 +27,8 @@ pub const LONGEST_LIFE: Duration = Duration::from_secs(3600);
 /// How long a first page or one account's groups serve others who plan at the same time.
 const SHARED_BRIEFLY: Duration = Duration::from_secs(10);
 
-/// What is known of some accounts' membership in one group, before any of our own changes after `read`.
-#[derive(Debug)]
-pub struct Membership {
-    pub read: Instant,
-    pub present: HashSet<AccountId>,
-}
+/// How long a last look before a deletion may take.
+const LOOK: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub struct Members {
@@ -46,16 +42,8 @@ pub struct Members {
     heads: Cache<GroupId, Arc<Head>>,
     member_of: Cache<AccountId, Arc<MemberOf>>,
     write_life: Duration,
+    pays: settings::Pays,
     metrics: Metrics,
-}
-
-impl Membership {
-    fn nobody() -> Self {
-        Self {
-            read: Instant::now(),
-            present: HashSet::new(),
-        }
-    }
 }
 
 impl Members {
@@ -65,6 +53,7 @@ impl Members {
         admin: Option<Admin>,
         ledger: Arc<Ledger>,
         view: View,
+        pays: settings::Pays,
         metrics: Metrics,
     ) -> Self {
         let write_life = settings::seconds(settings.members_write_ttl_s);
@@ -87,6 +76,7 @@ impl Members {
             heads: Cache::builder().max_capacity(1000).time_to_live(brief).build(),
             member_of: Cache::builder().max_capacity(10_000).time_to_live(brief).build(),
             write_life,
+            pays,
             metrics,
         }
     }
@@ -109,10 +99,7 @@ impl Members {
         // Our own changes kept tearing the pages apart.
         match self.last.get(&(group.clone(), depth)).await {
             Some(last) if !self.ledger.overlay(group, last.read, self.view).stale => Ok(Some(last)),
-            _ => Err(Error::Unavailable {
-                retry_after: Duration::from_secs(5),
-                cause: "the group is being changed while it is read, so no complete list can be told".to_owned(),
-            }),
+            _ => Err(torn()),
         }
     }
 
@@ -149,6 +136,52 @@ impl Members {
             }
         }
         None
+    }
+
+    /// Every member, by a reading that is fresh enough to decide a change, with our own changes laid over it. `None`: Cloud
+    /// knows no group of this id. Calls: as [`Self::roster`].
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn all_now(&self, group: &GroupId, context: &Context) -> Result<Option<Vec<AccountId>>, Error> {
+        let depth = self.possible(Depth::Whole);
+        let fresh = |roster: &Roster| self.is_fresh(group, roster.read);
+        let roster = match self.kept(group, depth, fresh).await {
+            Some(roster) => roster,
+            None => match self.load(group, depth, context).await? {
+                Some(Some(roster)) => roster,
+                Some(None) => return Ok(None),
+                None => return Err(torn()),
+            },
+        };
+        let overlay = self.ledger.overlay(group, roster.read, self.view);
+        let (rows, added) = overlaid(&roster, &overlay.changes);
+        Ok(Some(rows.iter().map(|row| row.account.clone()).chain(added).collect()))
+    }
+
+    /// Whether nobody is in the group, past all caches. A group that Cloud does not know is empty; without an
+    /// organisation's key, so is one whose members are all suspended. Calls: one, and with that key one more.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn is_empty_now(&self, group: &GroupId, context: &Context) -> Result<bool, Error> {
+        let read = Instant::now();
+        let context = &context.again(LOOK);
+        let patience = Patience::Until(context.read_deadline);
+        let page = self.cloud.members(group, 0, &context.request, patience).await?;
+        let own = self.ledger.overlay(group, read, self.view).changes;
+        let stays = |account: &AccountId| own.get(account) != Some(&false);
+        let shown = page.is_some_and(|page| page.members.iter().any(|row| stays(&row.account)));
+        if shown || own.values().any(|present| *present) {
+            return Ok(false);
+        }
+        match &self.admin {
+            Some(admin) => {
+                let absent = org::people(admin, group, Who::Absent, context).await?;
+                Ok(!absent.rows.iter().any(|row| stays(&row.account)))
+            }
+            None => Ok(true),
+        }
     }
 
     /// Reads the group for all who ask meanwhile. The outer `None`: it is being changed by us all the while, so that
@@ -201,100 +234,6 @@ impl Members {
         }
     }
 
-    /// Who of `accounts` is in the group, by the fewest calls that make sure: a fresh roster; for one account its own
-    /// groups; else the first page, and then either the other pages or each remaining account's groups, whichever
-    /// is less.
-    ///
-    /// Whoever is to be taken out may be suspended, and then is on no page; whoever is to be put in and is there
-    /// already, Cloud will say so.
-    pub async fn membership(
-        &self,
-        group: &GroupId,
-        accounts: &[AccountId],
-        change: Change,
-        context: &Context,
-    ) -> Result<Option<Membership>, Error> {
-        if accounts.is_empty() {
-            return Ok(Some(Membership::nobody()));
-        }
-        let fresh =
-            |read: Instant| read.elapsed() <= self.write_life && !self.ledger.overlay(group, read, self.view).stale;
-        let depth = self.possible(match change {
-            Change::Add => Depth::Pages,
-            Change::Remove => Depth::Whole,
-        });
-        if let Some(roster) = self.kept(group, depth, |roster| fresh(roster.read)).await {
-            self.metrics.looked_up("members", "hit");
-            return Ok(Some(within(roster.read, &roster.ids, accounts)));
-        }
-        self.metrics.looked_up("members", "miss");
-        let [_, _, ..] = accounts else {
-            return self.one_by_one(group, accounts, None, context).await.map(Some);
-        };
-        if let Some(head) = self.heads.get(group).await
-            && !fresh(head.read)
-        {
-            forget(&self.heads, group, &head).await;
-        }
-        let Some(head) = head(&self.heads, group, &self.cloud, context).await? else {
-            return Ok(self.ledger.is_just_created(group).then(Membership::nobody));
-        };
-        let on_page: HashSet<AccountId> = head.page.members.iter().map(|row| row.account.clone()).collect();
-        let open: Vec<AccountId> = accounts
-            .iter()
-            .filter(|account| !on_page.contains(account))
-            .cloned()
-            .collect();
-        if open.is_empty() {
-            return Ok(Some(Membership {
-                read: head.read,
-                present: on_page
-                    .into_iter()
-                    .filter(|account| accounts.contains(account))
-                    .collect(),
-            }));
-        }
-        let more_pages = match head.page.total {
-            _ if walk::ends_at(&head.page, 0) => 0,
-            Some(total) if total > head.page.members.len() => total.div_ceil(head.page.limit) - 1,
-            // Without a total nobody knows; reading on is what a caller with several names can afford.
-            _ => 2,
-        };
-        if more_pages <= open.len() {
-            return match self.load(group, depth, context).await? {
-                Some(roster) => Ok(roster.map(|roster| within(roster.read, &roster.ids, accounts))),
-                // What cannot be read as a list can be asked account by account.
-                None => self.one_by_one(group, accounts, None, context).await.map(Some),
-            };
-        }
-        let mut membership = self.one_by_one(group, &open, Some(head.read), context).await?;
-        membership
-            .present
-            .extend(accounts.iter().filter(|account| on_page.contains(account)).cloned());
-        Ok(Some(membership))
-    }
-
-    async fn one_by_one(
-        &self,
-        group: &GroupId,
-        accounts: &[AccountId],
-        read: Option<Instant>,
-        context: &Context,
-    ) -> Result<Membership, Error> {
-        let reads = accounts.iter().map(|account| self.groups_of(account, context));
-        let mut membership = Membership {
-            read: read.unwrap_or_else(Instant::now),
-            present: HashSet::new(),
-        };
-        for (account, groups) in accounts.iter().zip(futures_util::future::try_join_all(reads).await?) {
-            membership.read = membership.read.min(groups.read);
-            if groups.groups.contains(group) {
-                membership.present.insert(account.clone());
-            }
-        }
-        Ok(membership)
-    }
-
     async fn groups_of(&self, account: &AccountId, context: &Context) -> Result<Arc<MemberOf>, Error> {
         let (cache, account, cloud, context) = (
             self.member_of.clone(),
@@ -320,14 +259,11 @@ impl Members {
     }
 }
 
-fn within(read: Instant, ids: &HashSet<AccountId>, accounts: &[AccountId]) -> Membership {
-    Membership {
-        read,
-        present: accounts
-            .iter()
-            .filter(|account| ids.contains(account))
-            .cloned()
-            .collect(),
+/// Our own changes kept tearing the pages apart.
+fn torn() -> Error {
+    Error::Unavailable {
+        retry_after: Duration::from_secs(5),
+        cause: "the group is being changed while it is read, so no complete list can be told".to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use secrecy::ExposeSecret as _;
 
-pub use accounts::{Accounts, Role};
+pub use accounts::{Accounts, Role, Verified};
 pub use credential::{Shown, shown};
 pub use passthrough::Passthrough;
 
@@ -37,6 +37,46 @@ pub struct Admitted {
     pub role: Role,
     /// Groups and members as the caller may see them.
     pub directory: Arc<Directory>,
+}
+
+/// The first words of callers' keys: an account and a token may have the same name, and are two callers.
+const ACCOUNT: &str = "account";
+const TOKEN: &str = "token";
+const PEER: &str = "peer";
+
+/// Who stands behind an entry of the file of accounts. A name that is only spelt in another case there, after a restart,
+/// is the same caller.
+fn entered(kind: &str, verified: Verified) -> Caller {
+    Caller {
+        key: format!("{kind} {}", accounts::fold(&verified.name)).into(),
+        rights: verified.rights,
+        ..Caller::named(&verified.name)
+    }
+}
+
+/// Whoever calls from this address: the program behind it is all there is to tell one from another.
+fn anonymous(peer: IpAddr) -> Caller {
+    Caller {
+        key: format!("{PEER} {peer}").into(),
+        ..Caller::named("anonymous")
+    }
+}
+
+/// The caller of this key, if an entry of the file still makes an administrator of them.
+fn administrator(accounts: &Accounts, key: &str) -> Option<Caller> {
+    let (kind, name) = key.split_once(' ')?;
+    let verified = match kind {
+        ACCOUNT => accounts.account(name),
+        TOKEN => accounts.token(name),
+        _ => None,
+    }?;
+    (verified.role == Role::Administrator).then(|| entered(kind, verified))
+}
+
+/// The caller of this key, if it is an address's.
+fn somebody(key: &str) -> Option<Caller> {
+    let (kind, address) = key.split_once(' ')?;
+    (kind == PEER).then(|| address.parse().ok().map(anonymous)).flatten()
 }
 
 /// Why a caller was not let in.
@@ -67,18 +107,17 @@ impl Door {
     pub async fn admit(&self, headers: &HeaderMap, peer: IpAddr, request: &RequestId) -> Result<Admitted, Denied> {
         match self {
             Self::Open(directory) => Ok(Admitted {
-                caller: Caller {
-                    // The program behind the address is all there is to tell one from another.
-                    key: format!("peer {peer}").into(),
-                    ..Caller::named("anonymous")
-                },
+                caller: anonymous(peer),
                 role: Role::Administrator,
                 directory: Arc::clone(directory),
             }),
             Self::Accounts(accounts, directory) => {
-                let verified = match shown(headers).ok_or(Denied::NoCredential)? {
-                    Shown::Basic { name, password } => accounts.basic(&name, password.expose_secret(), peer).await,
-                    Shown::Bearer(token) => accounts.bearer(token.expose_secret()),
+                let (kind, verified) = match shown(headers).ok_or(Denied::NoCredential)? {
+                    Shown::Basic { name, password } => {
+                        let verified = accounts.basic(&name, password.expose_secret(), peer).await;
+                        (ACCOUNT, verified)
+                    }
+                    Shown::Bearer(token) => (TOKEN, accounts.bearer(token.expose_secret())),
                 };
                 let verified = verified.map_err(|refused| match refused {
                     accounts::Refused::WrongPassword => Denied::WrongPassword,
@@ -90,8 +129,8 @@ impl Door {
                     },
                 })?;
                 Ok(Admitted {
-                    caller: Caller::named(&verified.name),
                     role: verified.role,
+                    caller: entered(kind, verified),
                     directory: Arc::clone(directory),
                 })
             }
@@ -100,6 +139,19 @@ impl Door {
                 // Cloud takes an API token only together with its e-mail address.
                 Shown::Bearer(_) => Err(Denied::UnknownToken),
             },
+        }
+    }
+
+    /// Who has this key ([`Caller::key`]), if they might still ask for changes, with their present rights: for work that
+    /// was begun for them before a restart. Mode `accounts`: the account or token of that name is still there, has not
+    /// expired and is an administrator's. Mode `open`: everybody who could be let in. Mode `passthrough`: nobody, for
+    /// their credential is not kept.
+    #[must_use]
+    pub fn still_admits(&self, caller_key: &str) -> Option<Caller> {
+        match self {
+            Self::Accounts(accounts, _) => administrator(accounts, caller_key),
+            Self::Passthrough(_) => None,
+            Self::Open(_) => somebody(caller_key),
         }
     }
 
@@ -113,6 +165,70 @@ impl Door {
     pub async fn doubt(&self, headers: &HeaderMap) {
         if let (Self::Passthrough(passthrough), Some(Shown::Basic { name, password })) = (self, shown(headers)) {
             passthrough.doubt(&name, &password).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Rights;
+
+    fn file(entries: &str) -> Accounts {
+        let hash = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";
+        let entries = entries.replace("[account]", &format!("[[account]]\npassword = \"{hash}\""));
+        Accounts::parse(&entries).unwrap()
+    }
+
+    fn entry(name: &str, role: Role) -> Verified {
+        Verified {
+            name: name.to_owned(),
+            role,
+            rights: Rights::default(),
+        }
+    }
+
+    #[test]
+    fn an_account_and_a_token_of_one_name_are_two_callers() {
+        let account = entered(ACCOUNT, entry("CI", Role::Administrator));
+        let token = entered(TOKEN, entry("CI", Role::Administrator));
+        assert_ne!(account.key, token.key);
+        assert_eq!((&*account.name, &*token.name), ("CI", "CI"));
+    }
+
+    #[test]
+    fn work_goes_on_for_who_is_still_an_administrator_and_with_the_rights_of_today() {
+        let key = entered(ACCOUNT, entry("Sync", Role::Administrator)).key;
+        let now = |text: &str| administrator(&file(text), &key);
+        let still = now("[account]\nname = \"SYNC\"\nrole = \"administrator\"\nmay_change_protected = true\n").unwrap();
+        assert_eq!((&*still.name, &still.key), ("SYNC", &key));
+        assert!(still.rights.may_change_protected && !still.rights.observe);
+        assert_eq!(now("[account]\nname = \"sync\"\nrole = \"reader\"\n"), None);
+        assert_eq!(now("[account]\nname = \"other\"\nrole = \"administrator\"\n"), None);
+        assert_eq!(now(""), None);
+    }
+
+    #[test]
+    fn a_token_that_has_expired_or_is_gone_is_nobody() {
+        let with = |expires: &str| {
+            let digest = "ab".repeat(32);
+            file(&format!(
+                "[[token]]\nname = \"ci\"\nsha256 = \"{digest}\"\nrole = \"administrator\"\n{expires}"
+            ))
+        };
+        assert!(administrator(&with(""), "token ci").is_some());
+        assert_eq!(administrator(&with("expires = 2001-01-01"), "token ci"), None);
+        for key in ["account ci", "peer ci", "ci", "", "token", "token  ci"] {
+            assert_eq!(administrator(&with(""), key), None, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_somebody_and_no_other_text_is() {
+        let caller = anonymous(IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(somebody(&caller.key), Some(caller));
+        for key in ["account admin", "peer", "peer nowhere", "127.0.0.1", ""] {
+            assert_eq!(somebody(key), None, "{key:?}");
         }
     }
 }

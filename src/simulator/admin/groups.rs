@@ -13,6 +13,7 @@ use super::super::request::Request;
 use super::super::source_faults::Garbage;
 use super::super::state::{Unchanged, View};
 use super::super::writes::{circumstances, is_name, new_group};
+use super::roles;
 use super::rows::{GroupCounts, GroupRow};
 use super::users::known;
 use super::{Wanted, bad, body_of, code, error, page_answer, within};
@@ -93,7 +94,7 @@ pub(super) fn search(shared: &Shared, faults: &Faults, request: &Request) -> Res
         let mut row = GroupRow::new(info, faults.external, &shared.directory_id);
         row.counts = (count_users || count_resources).then(|| GroupCounts {
             users: count_users.then(|| view.members(&info.id).map_or(0, <[u32]>::len)),
-            resources: count_resources.then_some(1),
+            resources: count_resources.then(|| roles::of(info, faults, &shared.cloud_id).len()),
         });
         row
     });
@@ -190,7 +191,7 @@ fn member_number(shared: &Shared, id: &str, account_id: &str) -> Result<u32, Ans
 }
 
 /// Why nothing changed. Two of the answers have one status: only the code and the text tell them apart.
-fn refusal(why: Unchanged) -> Answer {
+pub(super) fn refusal(why: Unchanged) -> Answer {
     match why {
         Unchanged::NoGroup => error(404, code::GROUP, "There is no such group"),
         Unchanged::ReadOnly => error(

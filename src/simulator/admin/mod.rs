@@ -3,6 +3,7 @@
 //! It sees every address, whatever a profile hides, and everybody but apps and customers. `-` for the directory means all of
 //! them, in searches only. A cursor is good for the request that it came from and no other.
 mod groups;
+mod roles;
 mod rows;
 mod users;
 
@@ -85,6 +86,7 @@ pub(super) fn answer(
         Operation::AdminDeleteGroup => groups::delete(shared, faults, value(2)),
         Operation::AdminAddMember => groups::add(shared, faults, request, value(2)),
         Operation::AdminRemoveMember => groups::remove(shared, faults, value(2), value(3)),
+        Operation::AdminGroupRoles => roles::list(shared, faults, request, value(2)),
         _ => Err(error(404, code::UNKNOWN, "There is no such resource")),
     }
 }

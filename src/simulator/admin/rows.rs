@@ -269,3 +269,24 @@ impl<'a> GroupRow<'a> {
         }
     }
 }
+
+/// A group's roles on one resource.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RoleRow {
+    resource_id: String,
+    resource_owner: &'static str,
+    roles: &'static [&'static str],
+    default_role: Option<&'static str>,
+}
+
+impl RoleRow {
+    pub(super) fn new(owner: &'static str, site: &str, roles: &'static [&'static str]) -> Self {
+        Self {
+            resource_id: format!("ari:cloud:{owner}::site/{site}"),
+            resource_owner: owner,
+            roles,
+            default_role: None,
+        }
+    }
+}

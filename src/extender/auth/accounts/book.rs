@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::hash::{Cost, HashingFailed, StoredHash};
 use super::{Role, Verified, fold};
+use crate::model::Rights;
 
 /// What a file holds.
 pub(super) struct Book {
@@ -30,10 +31,17 @@ struct Token {
     expires: Option<Timestamp>,
 }
 
+impl Token {
+    fn is_valid(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
 /// An account as it stands in the file.
 pub(super) struct AccountEntry {
     pub(super) name: String,
     pub(super) role: Role,
+    pub(super) rights: Rights,
     pub(super) hash: StoredHash,
 }
 
@@ -41,6 +49,7 @@ pub(super) struct AccountEntry {
 pub(super) struct TokenEntry {
     pub(super) name: String,
     pub(super) role: Role,
+    pub(super) rights: Rights,
     pub(super) sha256: [u8; 32],
     /// The first instant at which it is void.
     pub(super) expires: Option<Timestamp>,
@@ -51,31 +60,28 @@ impl Book {
     pub(super) fn new(accounts: Vec<AccountEntry>, tokens: Vec<TokenEntry>) -> Result<Self, HashingFailed> {
         let costs: Vec<Cost> = accounts.iter().map(|account| account.hash.cost()).collect();
         let decoy = Arc::new(StoredHash::decoy(most_common(&costs)).ok_or(HashingFailed)?);
-        let accounts = accounts.into_iter().map(|AccountEntry { name, role, hash }| {
-            (
-                fold(&name),
-                Account {
-                    verified: Verified { name, role },
-                    hash: Arc::new(hash),
-                },
-            )
+        let accounts = accounts.into_iter().map(|entry| {
+            let AccountEntry {
+                name,
+                role,
+                rights,
+                hash,
+            } = entry;
+            let (folded, hash) = (fold(&name), Arc::new(hash));
+            let verified = Verified { name, role, rights };
+            (folded, Account { verified, hash })
         });
-        let tokens = tokens.into_iter().map(
-            |TokenEntry {
-                 name,
-                 role,
-                 sha256,
-                 expires,
-             }| {
-                (
-                    sha256,
-                    Token {
-                        verified: Verified { name, role },
-                        expires,
-                    },
-                )
-            },
-        );
+        let tokens = tokens.into_iter().map(|entry| {
+            let TokenEntry {
+                name,
+                role,
+                rights,
+                sha256,
+                expires,
+            } = entry;
+            let verified = Verified { name, role, rights };
+            (sha256, Token { verified, expires })
+        });
         Ok(Self {
             accounts: accounts.collect(),
             tokens: tokens.collect(),
@@ -101,11 +107,16 @@ impl Book {
         Arc::clone(&self.decoy)
     }
 
+    /// The token of that name, as it is compared, if it is valid.
+    pub(super) fn token_named(&self, folded: &str, now: Timestamp) -> Option<Verified> {
+        let named = |token: &&Token| fold(&token.verified.name) == folded && token.is_valid(now);
+        self.tokens.values().find(named).map(|token| token.verified.clone())
+    }
+
     pub(super) fn token(&self, sha256: &[u8; 32], now: Timestamp) -> Option<Verified> {
         let (stored, token) = self.tokens.get_key_value(sha256)?;
         let same = bool::from(stored.ct_eq(sha256));
-        let valid = token.expires.is_none_or(|expires| now < expires);
-        (same && valid).then(|| token.verified.clone())
+        (same && token.is_valid(now)).then(|| token.verified.clone())
     }
 }
 

@@ -16,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 use super::book::{AccountEntry, Book, TokenEntry};
 use super::hash::StoredHash;
 use super::{Role, fold};
+use crate::model::Rights;
 
 /// Every fault of a file, in the order of its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +124,11 @@ pub(super) fn parse(text: &str) -> Result<Book, Faults> {
     })
 }
 
+/// The keys of [`Rights`], the same for accounts and tokens.
+const OPERATOR: &str = "operator";
+const OBSERVE: &str = "observe";
+const MAY_CHANGE_PROTECTED: &str = "may_change_protected";
+
 /// Walks the document and gathers faults.
 struct Reader<'t> {
     text: &'t str,
@@ -197,10 +203,14 @@ impl Reader<'_> {
     }
 
     fn account(&mut self, entry: &Entry<'_>, names: &mut HashSet<String>) -> Option<AccountEntry> {
-        self.refuse_unknown(entry, &["name", "password", "role"]);
+        self.refuse_unknown(
+            entry,
+            &["name", "password", "role", OPERATOR, OBSERVE, MAY_CHANGE_PROTECTED],
+        );
         // Every field is read before any is missed, for all faults to be found.
         let name = self.name(entry, names);
         let role = self.role(entry);
+        let rights = self.rights(entry);
         let hash = self.text(entry, "password").and_then(|(at, phc)| {
             let parsed = StoredHash::parse(phc);
             parsed
@@ -216,6 +226,7 @@ impl Reader<'_> {
         Some(AccountEntry {
             name: name?.1,
             role: role?,
+            rights,
             hash: hash?,
         })
     }
@@ -235,9 +246,21 @@ impl Reader<'_> {
         names: &mut HashSet<String>,
         digests: &mut HashSet<[u8; 32]>,
     ) -> Option<TokenEntry> {
-        self.refuse_unknown(entry, &["name", "sha256", "role", "expires"]);
+        self.refuse_unknown(
+            entry,
+            &[
+                "name",
+                "sha256",
+                "role",
+                "expires",
+                OPERATOR,
+                OBSERVE,
+                MAY_CHANGE_PROTECTED,
+            ],
+        );
         let name = self.name(entry, names);
         let role = self.role(entry);
+        let rights = self.rights(entry);
         let expires = self.expires(entry);
         let (at, hex) = self.text(entry, "sha256")?;
         let Some(sha256) = digest_of_hex(hex) else {
@@ -253,6 +276,7 @@ impl Reader<'_> {
         Some(TokenEntry {
             name: name?.1,
             role: role?,
+            rights,
             sha256,
             expires,
         })
@@ -309,6 +333,30 @@ impl Reader<'_> {
         role.parse()
             .map_err(|error| self.fault(Some(at), format!("{}: {error}", entry.label)))
             .ok()
+    }
+
+    fn rights(&mut self, entry: &Entry<'_>) -> Rights {
+        Rights {
+            operator: self.right(entry, OPERATOR),
+            observe: self.right(entry, OBSERVE),
+            may_change_protected: self.right(entry, MAY_CHANGE_PROTECTED),
+        }
+    }
+
+    /// A right is there if the entry says `true`; one that says neither `true` nor `false` is a fault, lest somebody
+    /// who wrote "false" gave it away.
+    fn right(&mut self, entry: &Entry<'_>, key: &str) -> bool {
+        let Some(value) = entry.fields.get(key) else {
+            return false;
+        };
+        let given = value.get_ref().as_bool();
+        if given.is_none() {
+            self.fault(
+                Some(value.span().start),
+                format!("{}: {key} is neither true nor false", entry.label),
+            );
+        }
+        given.unwrap_or_default()
     }
 
     fn expires(&mut self, entry: &Entry<'_>) -> Option<Timestamp> {

@@ -25,6 +25,8 @@ use unicode_normalization::UnicodeNormalization as _;
 use book::Book;
 use gate::Gate;
 
+use crate::model::Rights;
+
 pub use file::{Faults, Warning};
 pub use gate::Limits;
 pub use hash::{HashingFailed, MAX_PASSWORD_BYTES, NewToken, hash_password, new_token};
@@ -78,6 +80,8 @@ pub struct Verified {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// What it may do, or has to, beyond that.
+    pub rights: Rights,
 }
 
 /// Why a credential was not taken.
@@ -178,6 +182,19 @@ impl Accounts {
         self.book.token(&hash::sha256(token), now).ok_or(Refused::UnknownToken)
     }
 
+    /// The account of this name as it stands in the file, without its password being asked for: for work that was begun
+    /// under it. The name's case does not matter.
+    #[must_use]
+    pub fn account(&self, name: &str) -> Option<Verified> {
+        self.book.account(&fold(name)).map(|(verified, _)| verified)
+    }
+
+    /// The same of the token of this name, unless it has expired.
+    #[must_use]
+    pub fn token(&self, name: &str) -> Option<Verified> {
+        self.book.token_named(&fold(name), Timestamp::now())
+    }
+
     /// How many accounts and tokens there are.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -194,6 +211,6 @@ impl Accounts {
 const MAX_NAME_BYTES: usize = 1024;
 
 /// The form under which account names are compared (contract, section 3).
-fn fold(name: &str) -> String {
+pub(super) fn fold(name: &str) -> String {
     name.nfc().collect::<String>().to_lowercase()
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::super::Accounts;
 use super::{account, cheap_hash};
+use crate::model::Rights;
 
 fn faults(text: &str) -> String {
     Accounts::parse(text).unwrap_err().to_string()
@@ -37,11 +38,13 @@ role = "reader"
 name = "i"
 password = "{}"
 role = "reader"
+observe = "false"
 [[token]]
 name = "ci"
 sha256 = "{}"
 role = "reader"
 expires = "2027-02-30"
+operator = 1
 [[token]]
 name = "CI"
 sha256 = "xyz"
@@ -64,19 +67,43 @@ line 4: account 1 ("Élan"): password is not an argon2id hash ($argon2id$v=19$m=
 line 7: account 2 ("ÉLAN"): this name is there already (its case does not matter)
 line 8: account 2 ("ÉLAN"): password has m=1048577, the most is 1048576 and has t=65, the most is 64
 line 9: account 2 ("ÉLAN"): a role is "reader" or "administrator"
-line 10: account 2 ("ÉLAN"): unknown key "colour", expected name, password, role
+line 10: account 2 ("ÉLAN"): unknown key "colour", expected name, password, role, operator, observe, may_change_protected
 line 11: account 3 (" "): role is missing
 line 12: account 3 (" "): name is blank
 line 13: account 3 (" "): password is not a string
 line 15: account 4 ("a:b"): a name with a colon cannot be sent by a client
 line 16: account 4 ("a:b"): password has p=17, the most is 16
 line 20: account 5 ("i"): password is not an argon2id hash ($argon2id$v=19$m=…,t=…,p=…$salt$hash)
-line 26: token 1 ("ci"): expires is neither a date (2027-01-31) nor an instant with its zone (2027-01-31T12:00:00Z)
-line 28: token 2 ("CI"): this name is there already (its case does not matter)
-line 29: token 2 ("CI"): sha256 is not 64 hexadecimal digits
-line 31: token 2 ("CI"): expires is neither a date (2027-01-31) nor an instant with its zone (2027-01-31T12:00:00Z)
-line 34: token 3 ("third"): another token has this sha256"#;
+line 22: account 5 ("i"): observe is neither true nor false
+line 27: token 1 ("ci"): expires is neither a date (2027-01-31) nor an instant with its zone (2027-01-31T12:00:00Z)
+line 28: token 1 ("ci"): operator is neither true nor false
+line 30: token 2 ("CI"): this name is there already (its case does not matter)
+line 31: token 2 ("CI"): sha256 is not 64 hexadecimal digits
+line 33: token 2 ("CI"): expires is neither a date (2027-01-31) nor an instant with its zone (2027-01-31T12:00:00Z)
+line 36: token 3 ("third"): another token has this sha256"#;
     assert_eq!(told, expected);
+}
+
+#[test]
+fn a_right_is_there_only_where_the_entry_says_so() {
+    let rights = |keys: &str| {
+        let accounts = Accounts::parse(&(account("a", "x", "administrator") + keys)).unwrap();
+        accounts.account("A").unwrap().rights
+    };
+    assert_eq!(rights(""), Rights::default());
+    assert_eq!(rights("operator = false\nobserve = false\n"), Rights::default());
+    let all = Rights {
+        operator: true,
+        observe: true,
+        may_change_protected: true,
+    };
+    let keys = "operator = true\nobserve = true\nmay_change_protected = true\n";
+    assert_eq!(rights(keys), all);
+    let token = format!(
+        "[[token]]\nname = \"t\"\nsha256 = \"{}\"\nrole = \"reader\"\n{keys}",
+        "0".repeat(64)
+    );
+    assert_eq!(Accounts::parse(&token).unwrap().token("T").unwrap().rights, all);
 }
 
 #[test]

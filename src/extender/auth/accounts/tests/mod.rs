@@ -53,7 +53,8 @@ async fn a_right_password_is_verified_under_the_name_of_the_file() {
         verified,
         Verified {
             name: "Svc-Sync".to_owned(),
-            role: Role::Administrator
+            role: Role::Administrator,
+            rights: Rights::default(),
         }
     );
     let decomposed = accounts.basic("ZOE\u{308}", "other", peer("10.0.0.1")).await.unwrap();
@@ -61,7 +62,8 @@ async fn a_right_password_is_verified_under_the_name_of_the_file() {
         decomposed,
         Verified {
             name: "zoë".to_owned(),
-            role: Role::Reader
+            role: Role::Reader,
+            rights: Rights::default(),
         }
     );
 }
@@ -327,6 +329,7 @@ fn a_token_is_known_until_it_expires() {
     let verified = Ok(Verified {
         name: "ci".to_owned(),
         role: Role::Reader,
+        rights: Rights::default(),
     });
 
     assert_eq!(with("").bearer(secret), verified);

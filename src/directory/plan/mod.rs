@@ -1,6 +1,13 @@
 //! What a bulk call is going to do, decided before anything is changed. Pure: no clock, no network.
+//!
+//! Here: names to items. `reads` chooses what is read to tell done from skipped; `forecast` is the plan as a value.
+
+pub mod forecast;
+pub mod reads;
 
 use std::collections::HashSet;
+
+pub use forecast::Forecast;
 
 use super::groups::Found;
 use crate::cloud::Group;
