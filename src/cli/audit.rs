@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write as _};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::audit::{self, Entry, Expected, Head};
 use crate::model::NameKey;
 use crate::settings::Settings;
-use crate::store::StateLock;
+use crate::store::{StateLock, journal};
 
 /// Damages that are told one by one; the rest is counted.
 const MOST_TOLD: u64 = 100;
@@ -58,7 +58,8 @@ impl Place {
 struct Verify {
     #[command(flatten)]
     place: Place,
-    /// A head that was kept elsewhere: its line must be there, with this mac (12 digits or more)
+    /// A head that was kept elsewhere: its line must be there, with this mac (12 digits or more) [default: the one that the
+    /// journal in the same directory keeps]
     #[arg(long, value_name = "SEQ:MAC")]
     head: Option<Expected>,
     /// Files before this line were taken away on purpose
@@ -108,10 +109,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The head that the journal of the same state directory keeps, if there is one.
+fn kept_head(dir: &Path) -> Option<Expected> {
+    let kept = journal::ReadOnly::open(dir).and_then(|journal| journal.head());
+    kept.ok().flatten()?.parse().ok()
+}
+
 fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
     let dir = args.place.dir()?;
+    // Read first: a running facade writes the line before it keeps the head.
+    let head = args.head.clone().or_else(|| kept_head(&dir));
     let mut damages = 0_u64;
-    let walked = audit::verify(&dir, args.head.as_ref(), args.from, |damage| {
+    let walked = audit::verify(&dir, head.as_ref(), args.from, |damage| {
         damages += 1;
         if damages <= MOST_TOLD {
             println!("DAMAGED  {damage}");
@@ -132,10 +141,10 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
     if !walked.tail.torn.is_empty() {
         println!("behind the last line stands the beginning of another: it is being written, or its process was ended");
     }
-    match &args.head {
+    match &head {
         Some(head) if !walked.is_compared => println!("the head {head} is older than the oldest line: not compared"),
         Some(_) => {}
-        None => println!("no head to compare with (--head): a cut end would not show"),
+        None => println!("no head to compare with (--head, or a journal beside it): a cut end would not show"),
     }
     println!("head {}", walked.head);
     if damages > 0 {

@@ -73,6 +73,24 @@ async fn a_line_taken_out_doubled_or_exchanged_is_found() {
 }
 
 #[tokio::test]
+async fn a_cut_end_shows_against_the_head_that_the_journal_keeps() {
+    use extender_facade::metrics::Metrics;
+    use extender_facade::store::Journal;
+    let (dir, head) = made(ROOMY, 9).await;
+    let journal = Journal::open(dir.path(), Metrics::new()).unwrap();
+    journal.set_head(&head.to_string());
+    journal.flush().await.unwrap();
+    drop(journal);
+    assert_eq!(program(&["verify"], dir.path()).status.code(), Some(0));
+    let path = dir.path().join(FILE);
+    let mut all = lines(&path);
+    all.truncate(all.len() - 2);
+    put(&path, &all);
+    let output = program(&["verify"], dir.path());
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+}
+
+#[tokio::test]
 async fn a_cut_end_shows_against_a_head_that_was_kept() {
     let (dir, head) = made(ROOMY, 9).await;
     let path = dir.path().join(FILE);
