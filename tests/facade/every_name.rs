@@ -179,6 +179,10 @@ struct Seen {
     in_doubt: usize,
     /// In this world.
     is_in_doubt: bool,
+    /// The faults of the case may lose answers.
+    may_lose_answers: bool,
+    /// Told as done, and so before.
+    so_before: usize,
     reasons: BTreeMap<String, usize>,
 }
 
@@ -250,8 +254,15 @@ async fn hold(
         match row["outcome"].as_str().unwrap() {
             "done" => {
                 let what = meaning.clone().unwrap_or_else(|| panic!("{}", shown()));
-                assert!(is_first && was != call.leaves_present(), "{}", shown());
+                assert!(is_first, "{}", shown());
                 assert_eq!(after.contains(&what), call.leaves_present(), "{}", shown());
+                // After an answer that was lost nobody can tell whether it was so before or our first try made it so.
+                if was == call.leaves_present() {
+                    assert!(seen.may_lose_answers, "{}", shown());
+                    seen.so_before += 1;
+                    told.0.push(name.clone());
+                    continue;
+                }
                 if call.key() == "users" {
                     assert_eq!(row["account"], what.as_str(), "{}", shown());
                 }
@@ -322,6 +333,9 @@ async fn case(world: &World, dice: &mut Dice, seen: &mut Seen) {
     let faults = dice.faults();
     let off: Map<String, Value> = faults.keys().map(|name| (name.clone(), Value::Null)).collect();
     let has_seats = faults.contains_key("seats");
+    seen.may_lose_answers = ["error_5xx", "cut", "truncated", "html", "slow"]
+        .iter()
+        .any(|fault| faults.contains_key(*fault));
     let mut before = state(world).await;
     // What a call before left in doubt only a run finds out.
     let foretold = if dice.chance(0.25) && !seen.is_in_doubt {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Run;
 use crate::cloud::{Group, Patience};
+use crate::directory::ledger::Word;
 use crate::directory::members::Members;
 use crate::directory::plan::Change;
 use crate::directory::{Error, stopping};
@@ -84,7 +85,11 @@ impl Run<'_> {
     pub(super) async fn is_true(&self, doubt: Doubt<'_>) -> Result<bool, Error> {
         match doubt {
             Doubt::Member(change, group, account) => {
-                Ok(self.is_member_now(group, account).await? == change.leaves_present())
+                let present = change.leaves_present();
+                let is_shown = self.is_member_now(group, account).await? == present;
+                // What is shown may be older than an earlier change of ours the other way.
+                let word = self.directory.process.ledger.word(&group.id, account, Instant::now());
+                Ok(is_shown && word != Word::Settled(!present))
             }
             Doubt::Gone(group) => {
                 let patience = Patience::Until(Instant::now() + self.settle());
