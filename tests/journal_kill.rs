@@ -6,10 +6,11 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+#[path = "support/killed.rs"]
+mod killed;
+
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use extender_facade::metrics::Metrics;
@@ -128,24 +129,9 @@ fn child() {
 
 /// Runs a child until it is killed `after` it started, or after its first operation. Returns what it said.
 fn round(directory: &Path, first: u64, after: Duration, wait: bool) -> Vec<String> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture"])
-        .env(CHILD, format!("{first} {}", directory.display()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let until = if wait { "begun" } else { "started" };
-    let mut said = Vec::new();
-    while !said.last().is_some_and(|line: &String| line.contains(until)) {
-        said.push(lines.next().expect("the child ended"));
-    }
-    std::thread::sleep(after);
-    child.kill().unwrap();
-    // What it said before it was killed is still in the pipe.
-    said.extend(lines);
-    assert_eq!(child.wait().unwrap().signal(), Some(9), "the child ended by itself");
-    said
+    let order = format!("{first} {}", directory.display());
+    killed::said((CHILD, &order), |line| line.contains(until), after)
 }
 
 /// Fails where an operation in the journal is not the one of its number; returns how many there are.

@@ -6,11 +6,12 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/killed.rs"]
+mod killed;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use extender_facade::metrics::Metrics;
@@ -87,26 +88,11 @@ fn child() {
 
 /// Runs a child until it is killed `after` it began, or after its first flush. Returns what it flushed.
 fn round(directory: &Path, first: u64, after: Duration, wait_for_flush: bool) -> Option<u64> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture"])
-        .env(CHILD, format!("{first} {}", directory.display()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let flushed = |line: &String| line.strip_prefix("flushed ").map(|n| n.parse::<u64>().unwrap());
-    let mut last = None;
-    let until = |line: &String| line.ends_with("begun") || line.starts_with("flushed");
-    assert!(lines.any(|line| until(&line)), "the child ended");
-    if wait_for_flush {
-        last = flushed(&lines.find(until).expect("the child ended"));
-    }
-    std::thread::sleep(after);
-    child.kill().unwrap();
-    // What it said before it was killed is still in the pipe; half a line does not count.
-    let rest: Vec<String> = lines.collect();
-    assert_eq!(child.wait().unwrap().signal(), Some(9), "the child ended by itself");
-    rest.iter().filter_map(flushed).next_back().or(last)
+    let until = if wait_for_flush { "flushed" } else { "begun" };
+    let order = format!("{first} {}", directory.display());
+    let said = killed::said((CHILD, &order), |line| line.contains(until), after);
+    said.iter().filter_map(flushed).next_back()
 }
 
 /// Every row of the store; fails where one of them is not true.

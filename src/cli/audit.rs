@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write as _};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -11,8 +11,9 @@ use jiff::Timestamp;
 
 use crate::audit::{self, Entry, Expected, Head};
 use crate::model::NameKey;
+use crate::server;
 use crate::settings::Settings;
-use crate::store::{StateLock, journal};
+use crate::store::StateLock;
 
 /// Damages that are told one by one; the rest is counted.
 const MOST_TOLD: u64 = 100;
@@ -109,16 +110,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The head that the journal of the same state directory keeps, if there is one.
-fn kept_head(dir: &Path) -> Option<Expected> {
-    let kept = journal::ReadOnly::open(dir).and_then(|journal| journal.head());
-    kept.ok().flatten()?.parse().ok()
-}
-
 fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
     let dir = args.place.dir()?;
     // Read first: a running facade writes the line before it keeps the head.
-    let head = args.head.clone().or_else(|| kept_head(&dir));
+    let head = args.head.clone().or_else(|| {
+        let kept = server::kept_head(&dir).ok().flatten();
+        kept.map(Expected::from)
+    });
     let mut damages = 0_u64;
     let walked = audit::verify(&dir, head.as_ref(), args.from, |damage| {
         damages += 1;

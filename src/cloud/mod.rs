@@ -46,6 +46,19 @@ pub struct Group {
     pub team: bool,
 }
 
+impl Group {
+    /// A group that we made, and that Cloud may not show yet: of the same kind as every group that is made by a call.
+    #[must_use]
+    pub fn just_made(id: GroupId, name: GroupName) -> Self {
+        Self {
+            id,
+            name,
+            externally_managed: false,
+            team: false,
+        }
+    }
+}
+
 /// An account as Cloud shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {

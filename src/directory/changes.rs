@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::apply::claim_steps;
-use super::claims::{Claim, Claims};
+use super::claims::{self, Claim, Claims};
 use super::groups::Found;
 use super::guard::Keep;
 use super::ledger::{Ledger, Word};
@@ -157,9 +157,7 @@ impl Directory {
         };
         let mut claims = self.process.groups.claim(keys);
         let plan = async {
-            for claim in &mut claims {
-                claim.turn().await;
-            }
+            claims::turns(&mut claims).await;
             self.find_groups(
                 names,
                 &context.again(seconds(self.process.settings.extender.read_deadline_s)),

@@ -107,6 +107,13 @@ impl<K: Hash + Eq> Claim<K> {
     }
 }
 
+/// Waits until it is the turn of each of them.
+pub async fn turns<K: Hash + Eq>(claims: &mut [Claim<K>]) {
+    for claim in claims {
+        claim.turn().await;
+    }
+}
+
 impl<K: Hash + Eq> Drop for Claim<K> {
     fn drop(&mut self) {
         let mut queues = self.shared.lock();

@@ -9,6 +9,7 @@ mod tls;
 pub use inspect::Inspector;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -158,7 +159,7 @@ pub fn check_files(settings: &Settings) -> Result<Vec<String>, Faults> {
         }
         Err(error) => faults.push(error.to_string()),
         Ok(()) => {
-            let head = kept_head(settings);
+            let head = kept_head(dir);
             faults.extend(head.and_then(|head| audit(settings, head, Metrics::new())).err());
             notes.push(format!("state_dir {} is used by nobody now", dir.display()));
         }
@@ -189,7 +190,7 @@ fn tls(settings: &Settings) -> Result<Option<TlsAcceptor>, String> {
 /// Journal and audit. Where one of them cannot be used nothing is changed, and reads go on.
 fn books(settings: &Settings, metrics: &Metrics) -> Books {
     let open = || {
-        let expected = kept_head(settings)?;
+        let expected = kept_head(&settings.state_dir)?;
         let journal = Journal::open(&settings.state_dir, metrics.clone()).map_err(|e| e.to_string())?;
         Ok::<_, String>((audit(settings, expected, metrics.clone())?, journal))
     };
@@ -202,9 +203,12 @@ fn books(settings: &Settings, metrics: &Metrics) -> Books {
     }
 }
 
-/// The last line of the audit, as the journal keeps it.
-fn kept_head(settings: &Settings) -> Result<Option<Head>, String> {
-    let kept = match journal::ReadOnly::open(&settings.state_dir) {
+/// The last line of the audit, as the journal in the same state directory keeps it, if there is one.
+///
+/// # Errors
+/// What is wrong with the journal.
+pub fn kept_head(state_dir: &Path) -> Result<Option<Head>, String> {
+    let kept = match journal::ReadOnly::open(state_dir) {
         Err(store::Error::Absent { .. }) => return Ok(None),
         opened => opened.and_then(|journal| journal.head()),
     };

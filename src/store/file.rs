@@ -1,15 +1,13 @@
 //! The file itself: its format, and the statements that are run on it.
 
-use std::path::Path;
-
 use rusqlite::{Connection, Row, params};
 
 use super::sqlite::Format;
-use super::{Error, Kept, Learned};
+use super::{Kept, Learned};
 use crate::model::{AccountId, NameKey, Source, Standing};
 
 /// "exfa". A new source or standing makes a new format too.
-const FORMAT: Format = Format {
+pub(super) const FORMAT: Format = Format {
     application: 0x6578_6661,
     number: 1,
     schema: SCHEMA,
@@ -47,16 +45,6 @@ const BY_ACCOUNT: &str = "
 pub(super) const ALL: &str = "
     SELECT name, source, account, standing, learned_at FROM identity ORDER BY name, source, account
 ";
-
-/// Opens the file for its one writer, and makes it if it is not there.
-pub(super) fn open(path: &Path) -> Result<Connection, Error> {
-    FORMAT.open(path)
-}
-
-/// Opens the file to look at it, also beside the process that writes it.
-pub(super) fn open_read_only(path: &Path) -> Result<Connection, Error> {
-    FORMAT.open_read_only(path)
-}
 
 pub(super) fn learn(connection: &Connection, row: &Learned) -> rusqlite::Result<()> {
     connection.prepare_cached(LEARN)?.execute(params![

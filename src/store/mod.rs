@@ -214,7 +214,7 @@ impl Store {
     pub fn open(state_dir: &Path, metrics: Metrics) -> Result<Self, Error> {
         lock::make_private_dir(state_dir)?;
         let path = state_dir.join(FILE);
-        Self::start(file::open(&path)?, metrics).map_err(|cause| Error::Io { path, cause })
+        Self::start(file::FORMAT.open(&path)?, metrics).map_err(|cause| Error::Io { path, cause })
     }
 
     fn start(connection: Connection, metrics: Metrics) -> io::Result<Self> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::{Error, FILE, Kept, Learned, file};
+use super::{Error, FILE, Learned, file};
 
 /// A store that is only read. It sees what is committed at the moment it looks.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl ReadOnly {
     pub fn open(state_dir: &Path) -> Result<Self, Error> {
         let path = state_dir.join(FILE);
         Ok(Self {
-            connection: file::open_read_only(&path)?,
+            connection: file::FORMAT.open_read_only(&path)?,
             path,
         })
     }
@@ -57,18 +57,8 @@ impl ReadOnly {
     /// # Errors
     /// What is wrong with the file.
     pub fn check(&self) -> Result<(), Error> {
-        let found: String = self
-            .connection
-            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-            .map_err(|e| self.failed(&e))?;
-        if found == "ok" {
-            return Ok(());
-        }
-        Err(Error::Damaged {
-            path: self.path.clone(),
-            kept: Kept::Identities,
-            what: found,
-        })
+        let damage = file::FORMAT.check(&self.path, &self.connection);
+        damage.map_err(|e| self.failed(&e))?.map_or(Ok(()), Err)
     }
 
     fn failed(&self, error: &rusqlite::Error) -> Error {

@@ -134,16 +134,25 @@ impl Format {
         Ok(true)
     }
 
+    /// Looks at every page and compares every index with its table; tells what is wrong.
+    pub(super) fn check(&self, path: &Path, connection: &Connection) -> rusqlite::Result<Option<Error>> {
+        self.damage(path, connection, "integrity_check")
+    }
+
+    /// The first thing that SQLite's own check of this name finds wrong.
+    fn damage(&self, path: &Path, connection: &Connection, check: &str) -> rusqlite::Result<Option<Error>> {
+        let found: String = connection.query_row(&format!("PRAGMA {check}(1)"), [], |row| row.get(0))?;
+        Ok((found != "ok").then(|| Error::Damaged {
+            path: path.to_owned(),
+            kept: self.kept,
+            what: found,
+        }))
+    }
+
     fn prepare(&self, path: &Path, connection: &Connection) -> Result<(), Fault> {
         if self.recognise(path, connection)? {
-            let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            if found != "ok" {
-                return Err(Error::Damaged {
-                    path: path.to_owned(),
-                    kept: self.kept,
-                    what: found,
-                }
-                .into());
+            if let Some(damage) = self.damage(path, connection, "quick_check")? {
+                return Err(damage.into());
             }
         } else {
             // Before WAL is turned on: the header must say whose file it is, and not only a log that may be lost.

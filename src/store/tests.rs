@@ -240,7 +240,7 @@ async fn a_large_question_lets_others_come_between() {
 #[tokio::test]
 async fn a_full_disk_loses_answers_and_ends_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let connection = file::open(&directory.path().join(FILE)).unwrap();
+    let connection = file::FORMAT.open(&directory.path().join(FILE)).unwrap();
     connection.execute_batch("PRAGMA max_page_count = 30").unwrap();
     let metrics = Metrics::new();
     let store = Store::start(connection, metrics.clone()).unwrap();
@@ -285,7 +285,7 @@ fn refusal(content: &[u8]) -> Error {
 fn bytes(change: &str) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE);
-    let connection = file::open(&path).unwrap();
+    let connection = file::FORMAT.open(&path).unwrap();
     for n in 0..1000 {
         let row = row(&format!("user{n}"), Source::Jira, &format!("a{n}"), n);
         file::learn(&connection, &row).unwrap();
@@ -318,7 +318,7 @@ fn a_newer_format_is_refused_and_left_alone() {
 #[test]
 fn a_newer_format_that_stands_in_the_log_alone_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let connection = file::open(&directory.path().join(FILE)).unwrap();
+    let connection = file::FORMAT.open(&directory.path().join(FILE)).unwrap();
     connection.execute_batch("PRAGMA user_version = 2").unwrap();
     let error = Store::open(directory.path(), Metrics::new()).unwrap_err();
     assert!(matches!(error, Error::Newer { found: 2, .. }), "{error}");

@@ -113,19 +113,24 @@ fn warm_for_long(settings: &mut Settings) {
     settings.cache.members_write_ttl_s = 3600;
 }
 
+/// A Cloud with a group of this size for every line, and a facade before it.
+async fn world_of(cases: &[Case], members: usize, keys: Keys) -> World {
+    let size = u32::try_from(members).unwrap();
+    let groups: Vec<(&str, u32)> = cases.iter().map(|case| (case.group.as_str(), size)).collect();
+    let simulated = options(u32::try_from(members + OUTSIDERS).unwrap(), &groups);
+    World::start(simulated.clone(), |settings| {
+        warm_for_long(settings);
+        unlock(settings, keys, &simulated);
+    })
+    .await
+}
+
 /// Runs every line for groups of this size and holds it to the minimum and `allowance` more.
 async fn hold_table(members: usize, keys: Keys, allowance: impl Fn(&Case) -> usize) {
     let mut cases = cases(members);
     // Warm, a key makes no difference; the lists are long to read.
     cases.retain(|case| !(keys.admin && case.warm && members > 1000));
-    let size = u32::try_from(members).unwrap();
-    let groups: Vec<(&str, u32)> = cases.iter().map(|case| (case.group.as_str(), size)).collect();
-    let simulated = options(u32::try_from(members + OUTSIDERS).unwrap(), &groups);
-    let world = World::start(simulated.clone(), |settings| {
-        warm_for_long(settings);
-        unlock(settings, keys, &simulated);
-    })
-    .await;
+    let world = world_of(&cases, members, keys).await;
     println!(
         "\n| call | names | members | already | cache | calls | minimum | by operation |\n|---|---|---|---|---|---|---|---|"
     );
@@ -334,14 +339,7 @@ async fn plan_of(world: &World, answer: &crate::cloud::Reply) -> (BTreeMap<Strin
 async fn hold_dry_runs(members: usize, keys: Keys) {
     let mut cases = cases(members);
     cases.retain(|case| !(case.warm && members > 1000));
-    let size = u32::try_from(members).unwrap();
-    let groups: Vec<(&str, u32)> = cases.iter().map(|case| (case.group.as_str(), size)).collect();
-    let simulated = options(u32::try_from(members + OUTSIDERS).unwrap(), &groups);
-    let world = World::start(simulated.clone(), |settings| {
-        warm_for_long(settings);
-        unlock(settings, keys, &simulated);
-    })
-    .await;
+    let world = world_of(&cases, members, keys).await;
     for (line, case) in cases.iter().enumerate() {
         if case.warm {
             world.get(&format!("getUsers/{}?maxResults=1", case.group)).await;

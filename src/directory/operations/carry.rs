@@ -11,6 +11,7 @@ use crate::audit::Record;
 use crate::cloud::{Group, Operation, Progress};
 use crate::directory::apply::Run;
 use crate::directory::changes::MembersPlan;
+use crate::directory::claims;
 use crate::directory::groups::Purpose;
 use crate::directory::ledger::Word;
 use crate::directory::members::Members;
@@ -103,9 +104,7 @@ impl Directory {
     ) -> Result<Option<Outcome>, Error> {
         // Claimed in the order of the journal: who comes later in the one does so in the other, also for the next process.
         let mut beginning = self.process.beginnings.claim([plan.group.id.clone()]);
-        for turn in &mut beginning {
-            turn.turn().await;
-        }
+        claims::turns(&mut beginning).await;
         let mut claims = match job.order.conduct {
             Conduct::Real => plan.claim(&self.process.members),
             Conduct::Dry => plan.items.iter().map(|_| None).collect(),
@@ -304,7 +303,8 @@ impl Directory {
         change: Operation,
         group: impl Fn(&T) -> Option<GroupId>,
     ) -> Result<OperationId, Error> {
-        let rows = items.iter().zip(foreseen(items)).map(|(item, verdict)| report::Name {
+        let verdicts = foreseen(items);
+        let rows = items.iter().zip(&verdicts).map(|(item, verdict)| report::Name {
             name: item.name.clone(),
             account: None,
             group: item.step.as_ref().ok().and_then(&group),
@@ -315,7 +315,7 @@ impl Directory {
         let ids = steps().filter_map(|(_, step)| group(step)).map(Touched::Group);
         let names = steps().map(|(item, _)| Touched::Name(NameKey::of(&item.name)));
         let touched: Vec<Touched> = ids.chain(names).collect();
-        let forecast = self.forecast(reads, change, &foreseen(items));
+        let forecast = self.forecast(reads, change, &verdicts);
         self.begin(job, None, touched, forecast, rows.collect()).await
     }
 

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::{FILE, file, read, unreadable};
 use crate::model::{OperationId, Report, Summary};
-use crate::store::{Error, Kept};
+use crate::store::Error;
 
 /// A journal that is only read. It sees what is committed at the moment it looks.
 #[derive(Debug)]
@@ -57,16 +57,8 @@ impl ReadOnly {
     /// # Errors
     /// What is wrong with the file.
     pub fn check(&self) -> Result<(), Error> {
-        let found: String =
-            self.at_once(|connection| connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)))?;
-        if found == "ok" {
-            return Ok(());
-        }
-        Err(Error::Damaged {
-            path: self.path.clone(),
-            kept: Kept::Operations,
-            what: found,
-        })
+        self.at_once(|connection| file::FORMAT.check(&self.path, connection))?
+            .map_or(Ok(()), Err)
     }
 
     /// Everything that is read is of one moment, whatever is written meanwhile.

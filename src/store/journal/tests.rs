@@ -713,7 +713,7 @@ fn somebody_elses_a_newer_and_a_damaged_file_are_refused_and_left_alone() {
     let identities = {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x");
-        drop(crate::store::file::open(&path).unwrap());
+        drop(crate::store::file::FORMAT.open(&path).unwrap());
         std::fs::read(path).unwrap()
     };
     for content in [b"dear diary".to_vec(), vec![0; 4096], identities, good[..60].to_vec()] {

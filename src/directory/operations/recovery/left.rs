@@ -8,7 +8,7 @@ use super::super::books::Open;
 use super::super::desk::Ticket;
 use crate::audit::{Evidence, Record};
 use crate::directory::Process;
-use crate::directory::claims::Claim;
+use crate::directory::claims::{self, Claim};
 use crate::model::report::{Name, Report};
 use crate::model::{AccountId, Caller, Context, GroupId, NameKey, Skip, Verdict};
 
@@ -60,12 +60,8 @@ impl Left {
 
     /// Waits for the operations that were begun before it and are about the same: what they leave is what it found.
     pub async fn turn(&mut self) {
-        for claim in &mut self.members {
-            claim.turn().await;
-        }
-        for claim in &mut self.groups {
-            claim.turn().await;
-        }
+        claims::turns(&mut self.members).await;
+        claims::turns(&mut self.groups).await;
     }
 
     /// The names whose fate is not known, with their places.

@@ -116,14 +116,13 @@ impl Process {
         };
         let course = self.course(&report, caller, now);
         let digest = Digest::from_bytes(&report.digest).unwrap_or_else(|| Digest::unknown(&report.id));
-        let key = report
-            .idempotency
-            .as_ref()
-            .map(|(key, _)| (Arc::from(report.caller_key.as_str()), key.clone()));
-        let body = report
-            .idempotency
-            .as_ref()
-            .and_then(|(_, body)| Digest::from_bytes(body));
+        let (key, body) = match &report.idempotency {
+            Some((key, body)) => (
+                Some((Arc::from(report.caller_key.as_str()), key.clone())),
+                Digest::from_bytes(body),
+            ),
+            None => (None, None),
+        };
         let ticket = Ticket::new(Call {
             digest,
             body: body.unwrap_or(digest),

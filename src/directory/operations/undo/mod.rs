@@ -18,7 +18,7 @@ use super::desk::{Call, Digest, Ticket};
 use super::{Conduct, Order, What};
 use crate::cloud::Group;
 use crate::directory::plan::Item;
-use crate::directory::{Change, Directory, Error, stopping};
+use crate::directory::{Change, Directory, Error, claims, stopping};
 use crate::model::{
     AccountId, Caller, Context, GroupId, GroupName, NameKey, OperationId, OperationKind, RequestId, Skip, Verdict,
 };
@@ -298,12 +298,6 @@ impl Directory {
             Ok(books) => books,
             Err(error) => return (None, Err(error)),
         };
-        let refilled = |name: &GroupName, id: &GroupId| Group {
-            id: id.clone(),
-            name: name.clone(),
-            externally_managed: false,
-            team: false,
-        };
         let (what, group, names): (What, Option<Group>, Vec<String>) = match step {
             Step::Members(change, group, members) => (
                 What::Members(*change, group.name.clone()),
@@ -322,7 +316,7 @@ impl Directory {
                 };
                 (
                     What::Members(Change::Add, name.clone()),
-                    Some(refilled(name, id)),
+                    Some(Group::just_made(id.clone(), name.clone())),
                     members.iter().map(|(name, _)| name.clone()).collect(),
                 )
             }
@@ -398,9 +392,7 @@ impl Directory {
         let keys: HashSet<NameKey> = groups.iter().map(|group| group.name.key()).collect();
         let mut claims = self.process.groups.claim(keys);
         let turns = async {
-            for claim in &mut claims {
-                claim.turn().await;
-            }
+            claims::turns(&mut claims).await;
             Ok(())
         };
         self.unless_stopped(turns).await?;

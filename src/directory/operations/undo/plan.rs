@@ -373,12 +373,7 @@ impl Directory {
     async fn group_now(&self, id: &GroupId, name: &GroupName, context: &Context) -> Result<Option<Group>, Error> {
         let patience = Patience::Until(context.read_deadline);
         let found = self.cloud.group(id, &context.request, patience).await?;
-        let unseen = || Group {
-            id: id.clone(),
-            name: name.clone(),
-            externally_managed: false,
-            team: false,
-        };
+        let unseen = || Group::just_made(id.clone(), name.clone());
         let group = found.or_else(|| self.process.ledger.is_just_created(id).then(unseen));
         if let Some(group) = &group {
             self.process.guard.notice(&group.id, &group.name.key());
