@@ -49,7 +49,7 @@ impl MembersPlan {
             let present = match ledger.word(group, account, membership.read) {
                 Word::Settled(present) => present,
                 Word::Nothing => membership.present.contains(account),
-                Word::Doubtful => return None,
+                Word::Doubtful(_) => return None,
             };
             change.needless(present).map(Verdict::skipped)
         };

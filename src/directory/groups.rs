@@ -222,6 +222,9 @@ impl Groups {
         if !name.is_possible() {
             return Ok(Found::Nothing);
         }
+        if purpose == Purpose::Write {
+            settled(std::slice::from_ref(name), ledger, context).await?;
+        }
         let life = match purpose {
             Purpose::Read => self.life,
             Purpose::Write => self.write_life,
@@ -255,8 +258,11 @@ impl Groups {
             let found = self.look_up(name, cloud, ledger, view, context).await?;
             // We made it moments ago and Cloud's reads do not show it yet: it is there, only not to be seen.
             let lags = found == Found::Nothing && ledger.was_just_created(&name.key());
-            if !lags || Instant::now() + Duration::from_secs(1) > context.read_deadline {
+            if !lags {
                 return Ok(found);
+            }
+            if Instant::now() + Duration::from_secs(1) > context.read_deadline {
+                return Err(unseen(name));
             }
             self.by_name.invalidate(name).await;
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -292,6 +298,7 @@ impl Groups {
         view: View,
         context: &Context,
     ) -> Result<Vec<Found>, Error> {
+        settled(names, ledger, context).await?;
         let has_list = self.fresh_list(self.write_life, ledger, view).await.is_some();
         let mut open = names.len();
         if let Some(admin) = self.admin.as_ref().filter(|_| names.len() > 1 && !has_list) {
@@ -393,6 +400,29 @@ fn judge(name: &GroupName, mut alike: Vec<Group>) -> Found {
         0 => Found::Nothing,
         1 => Found::One(alike.swap_remove(0)),
         _ => Found::Ambiguous(alike.into_iter().map(|group| group.name).collect()),
+    }
+}
+
+/// Waits until Cloud's reads tell for certain what became of groups of these names that a change of ours left in doubt.
+async fn settled(names: &[GroupName], ledger: &Ledger, context: &Context) -> Result<(), Error> {
+    let doubts = names
+        .iter()
+        .filter_map(|name| Some((ledger.is_doubted_until(&name.key())?, name)));
+    match doubts.max_by_key(|(until, _)| *until) {
+        Some((until, name)) if until > context.read_deadline => Err(unseen(name)),
+        Some((until, _)) => {
+            tokio::time::sleep_until(until.into()).await;
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// A change of ours may not be shown yet, and there is no time left to wait for it.
+fn unseen(name: &GroupName) -> Error {
+    Error::Unavailable {
+        retry_after: Duration::from_secs(5),
+        cause: format!("whether there is a group {name} is not to be read yet: a change of it was made moments ago"),
     }
 }
 

@@ -197,7 +197,7 @@ impl Directory {
             Word::Settled(present) => present,
             Word::Nothing => membership.present.contains(account),
             // It may have to be taken out, so it counts.
-            Word::Doubtful => true,
+            Word::Doubtful(_) => true,
         };
         let leaving = |items: &[Item<AccountId>]| -> HashSet<AccountId> {
             let steps = items.iter().filter_map(|item| item.step.as_ref().ok());

@@ -49,8 +49,10 @@ struct GroupLog {
     deleted: HashMap<GroupId, Instant>,
     /// When each view last made a group.
     latest: HashMap<View, Instant>,
-    /// When a group was last made or deleted perhaps.
-    doubted: Option<Instant>,
+    /// When a list of groups was last told, by a change, that it may miss something or show too much.
+    outdated: Option<Instant>,
+    /// When a group of this name was made or deleted perhaps.
+    doubted: HashMap<NameKey, Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,8 +71,8 @@ pub enum Word {
     Nothing,
     /// It is so, whatever was read.
     Settled(bool),
-    /// A change of ours may have happened or not: ask Cloud.
-    Doubtful,
+    /// A change of ours may have happened or not: ask Cloud, which can be believed from this moment on.
+    Doubtful(Instant),
 }
 
 /// What to change in a list of members that was read.
@@ -164,7 +166,9 @@ impl Ledger {
         let change = entry.as_ref().and_then(|entry| entry.changes.get(account));
         match change.filter(|change| change.at + self.lag > read) {
             None => Word::Nothing,
-            Some(change) => change.present.map_or(Word::Doubtful, Word::Settled),
+            Some(change) => change
+                .present
+                .map_or(Word::Doubtful(change.at + self.lag), Word::Settled),
         }
     }
 
@@ -196,10 +200,15 @@ impl Ledger {
         overlay
     }
 
+    /// We made a group, or were told that there is one which was not read; without `group` where its id is not known.
     pub fn group_created(&self, name: GroupName, group: Option<Group>, view: View) {
         let at = Instant::now();
         let mut groups = self.groups.lock();
         groups.latest.insert(view, at);
+        if group.is_none() {
+            // It cannot be laid over a list: the list is to be read again once Cloud shows it.
+            groups.outdated = Some(at);
+        }
         let created = Created { name, group, at, view };
         groups.created.entry(created.name.key()).or_default().push(created);
         // Old changes go when the map has grown to a power of two: seldom, and never more than they cost to make.
@@ -213,8 +222,21 @@ impl Ledger {
     }
 
     /// A group may have been made or deleted; Cloud could not be asked.
-    pub fn group_doubted(&self) {
-        self.groups.lock().doubted = Some(Instant::now());
+    pub fn group_doubted(&self, name: &GroupName) {
+        let at = Instant::now();
+        let mut groups = self.groups.lock();
+        groups.outdated = Some(at);
+        groups.doubted.insert(name.key(), at);
+        if groups.doubted.len().is_power_of_two() {
+            groups.doubted.retain(|_, at| at.elapsed() < self.keep);
+        }
+    }
+
+    /// From when on Cloud's reads tell for certain whether there is a group of this name (ignoring case), if a change of
+    /// ours has left that in doubt.
+    pub fn is_doubted_until(&self, key: &NameKey) -> Option<Instant> {
+        let until = *self.groups.lock().doubted.get(key)? + self.lag;
+        (until > Instant::now()).then_some(until)
     }
 
     pub fn group_deleted(&self, group: &Group) {
@@ -239,7 +261,7 @@ impl Ledger {
             .iter()
             .filter(|(other, _)| **other != view)
             .map(|(_, at)| *at);
-        others.chain(groups.doubted).any(|at| self.outdates(at, read))
+        others.chain(groups.outdated).any(|at| self.outdates(at, read))
     }
 
     /// Takes out the groups we deleted. An id is never used again, so a deletion holds for good.
@@ -324,7 +346,7 @@ mod tests {
         assert_eq!(ledger.word(&group, &account, after(9)), Word::Settled(true));
         assert_eq!(ledger.word(&group, &account, after(11)), Word::Nothing);
         ledger.member_changed(&group, &account, None, 1);
-        assert_eq!(ledger.word(&group, &account, before), Word::Doubtful);
+        assert!(matches!(ledger.word(&group, &account, before), Word::Doubtful(until) if until > after(9)));
         assert!(ledger.overlay(&group, before, 1).stale);
     }
 

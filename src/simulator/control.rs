@@ -114,6 +114,9 @@ fn switch(shared: &Shared, request: &Request) -> Result<Answer, String> {
     if wanted.contains_key("admin_429") {
         shared.turns.too_many(compiled.sources.admin_429);
     }
+    if wanted.contains_key("falls_at") {
+        shared.turns.falls_at(compiled.falls_at.unwrap_or(0));
+    }
     let answer = Answer::json(200, &compiled.given);
     *current = Arc::new(compiled);
     Ok(answer)

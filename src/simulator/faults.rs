@@ -28,6 +28,7 @@
 //! | `bad_token=TEXT` | a Basic password that is refused |
 //! | `forbid_writes` | writes answer 403, as to somebody who is no site administrator |
 //! | `down` | everything answers 503 |
+//! | `falls_at=N` | the Nth change to groups and members from now on takes effect, and from its answer on everything answers 503 |
 //! | `bulk=comma\|repeated\|both` | which form of `accountId` `user/bulk` understands (default both) |
 //! | `repeat_page` | every members' page after the first repeats the first |
 //! | `admin_down`, `scim_down`, `jira_down` | that API answers 503 |
@@ -69,6 +70,7 @@ const NAMES: &[&str] = &[
     "bad_token",
     "forbid_writes",
     "down",
+    "falls_at",
     "bulk",
     "repeat_page",
     "rate",
@@ -105,6 +107,7 @@ pub(super) struct Faults {
     pub(super) bad_token: Option<String>,
     pub(super) forbid_writes: bool,
     pub(super) down: bool,
+    pub(super) falls_at: Option<u64>,
     pub(super) bulk: Bulk,
     pub(super) repeat_page: bool,
     pub(super) latency: Duration,
@@ -178,6 +181,7 @@ impl Faults {
             "bad_token" => self.bad_token = Some(value.to_owned()),
             "forbid_writes" => self.forbid_writes = flag(value)?,
             "down" => self.down = flag(value)?,
+            "falls_at" => self.falls_at = Some(whole(value, u64::MAX)?),
             "bulk" => {
                 let forms = [
                     ("comma", Bulk::Comma),

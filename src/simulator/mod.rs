@@ -129,7 +129,7 @@ impl Simulator {
             directory_id: Sequence::new(options.seed, Kind::Directory, 0).uuid(),
             users: RwLock::new(start.users),
             store: Mutex::new(Store::new(start.groups, faults.seats)),
-            turns: service::Turns::new(faults.sources.admin_429),
+            turns: service::Turns::new(&faults),
             faults: RwLock::new(Arc::new(faults)),
             limits: limits::Limits::default(),
             stats: stats::Stats::default(),

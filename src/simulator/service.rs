@@ -47,6 +47,7 @@ pub(super) struct Cut;
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     too_many: AtomicU64,
+    changes: AtomicU64,
     html: AtomicU64,
     cut: AtomicU64,
     error: AtomicU64,
@@ -54,9 +55,10 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    pub(super) fn new(too_many: u64) -> Self {
+    pub(super) fn new(faults: &Faults) -> Self {
         Self {
-            too_many: AtomicU64::new(too_many),
+            too_many: AtomicU64::new(faults.sources.admin_429),
+            changes: AtomicU64::new(faults.falls_at.unwrap_or(0)),
             ..Self::default()
         }
     }
@@ -67,11 +69,20 @@ impl Turns {
     }
 
     fn is_too_many(&self) -> bool {
-        let less_one = |left: u64| left.checked_sub(1);
-        self.too_many
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less_one)
-            .is_ok()
+        took_one(&self.too_many)
     }
+
+    /// Everything is down from the change on that is so many away.
+    pub(super) fn falls_at(&self, changes: u64) {
+        self.changes.store(changes, Ordering::Relaxed);
+    }
+}
+
+/// Whether there was one left to take.
+fn took_one(left: &AtomicU64) -> bool {
+    let less_one = |left: u64| left.checked_sub(1);
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less_one)
+        .is_ok()
 }
 
 fn next(turn: &AtomicU64) -> u64 {
@@ -175,13 +186,19 @@ async fn wait_until(deadline: Instant) {
 /// Lets the faults strike around the call. What refuses a credential comes first, so that it is certain.
 fn decide(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -> Reply {
     let sources = &faults.sources;
-    let is_down = match request.api {
-        Api::Confluence => false,
-        Api::Jira => sources.jira.down,
-        Api::Admin => sources.admin.down,
-        Api::Scim => sources.scim.down,
+    let is_change = request.api == Api::Confluence && request.method != http::Method::GET;
+    let is_down = || {
+        let has_fallen = faults.falls_at.is_some() && shared.turns.changes.load(Ordering::Relaxed) == 0;
+        faults.down
+            || has_fallen
+            || match request.api {
+                Api::Confluence => false,
+                Api::Jira => sources.jira.down,
+                Api::Admin => sources.admin.down,
+                Api::Scim => sources.scim.down,
+            }
     };
-    if faults.down || is_down {
+    if is_down() {
         return Reply::Whole(Answer::down());
     }
     if let Err(refused) = authorize(shared, faults, request) {
@@ -203,6 +220,10 @@ fn decide(shared: &Shared, faults: &Faults, request: &Request, route: &Route) ->
             execute(shared, faults, request, route);
         }
         return Reply::Whole(Answer::gateway_error(turn));
+    }
+    if faults.falls_at.is_some() && is_change && took_one(&shared.turns.changes) {
+        let answer = execute(shared, faults, request, route);
+        return Reply::Whole(if is_down() { Answer::down() } else { answer });
     }
     let mut answer = execute(shared, faults, request, route);
     if shared.dice.hits(faults.truncated) {

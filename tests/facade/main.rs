@@ -27,6 +27,7 @@ mod concurrency;
 mod costs;
 mod credentials;
 mod dates;
+mod doubts;
 mod errors;
 mod every_name;
 mod faults;

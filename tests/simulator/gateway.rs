@@ -137,3 +137,21 @@ async fn when_everything_is_down_the_controls_and_the_edge_are_not() {
         .await;
     assert_eq!(cloud.get("/group").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_fall_takes_the_answer_of_a_change_along_and_all_that_comes_after() {
+    let cloud = Cloud::start(faults(&["falls_at=2"])).await;
+    let id = cloud.group_id("site-admins").await;
+    assert_eq!(cloud.add(&id, cloud.account(8)).await.status, 201);
+    assert_eq!(cloud.get("/group").await.status, 200);
+    assert_eq!(cloud.add(&id, cloud.account(9)).await.status, 503);
+    assert_eq!(cloud.truth("site-admins").await.len(), 5);
+    assert_eq!(cloud.get("/group").await.status, 503);
+    assert_eq!(cloud.remove(&id, cloud.account(9)).await.status, 503);
+    assert_eq!(cloud.truth("site-admins").await.len(), 5);
+    cloud.switch(json!({ "falls_at": null })).await;
+    assert_eq!(cloud.remove(&id, cloud.account(9)).await.status, 204);
+    cloud.switch(json!({ "falls_at": 1 })).await;
+    assert_eq!(cloud.remove(&id, cloud.account(8)).await.status, 503);
+    assert_eq!(cloud.truth("site-admins").await.len(), 3);
+}

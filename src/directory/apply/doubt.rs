@@ -115,6 +115,19 @@ impl Run<'_> {
             .await
     }
 
+    /// Whether somebody is a member, read when Cloud's reads can no longer lag behind what we did until then.
+    pub(super) async fn is_member_after(
+        &self,
+        until: Instant,
+        group: &Group,
+        account: &AccountId,
+    ) -> Result<bool, Error> {
+        tokio::select! {
+            () = tokio::time::sleep_until(until.into()) => self.is_member_now(group, account).await,
+            () = self.progress.stopped() => Err(stopping()),
+        }
+    }
+
     pub(super) async fn is_member_now(&self, group: &Group, account: &AccountId) -> Result<bool, Error> {
         Members::is_member_now(
             &group.id,

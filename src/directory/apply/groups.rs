@@ -28,12 +28,12 @@ impl Run<'_> {
                             }
                             Ok(group) => self.created(name, group),
                             Err(_unread) if settled.reply == Reply::Accepted => self.created(name, None),
-                            Err(error) => self.group_in_doubt(error),
+                            Err(error) => self.group_in_doubt(name, error),
                         };
                     }
                     return match self.find_now(name).await {
-                        Ok(Some(_)) => skip(Skip::AlreadyExists),
-                        _ if settled.reply == Reply::Already => skip(Skip::AlreadyExists),
+                        Ok(Some(_)) => self.met(name).await,
+                        _ if settled.reply == Reply::Already => self.met(name).await,
                         _ => skip(Skip::Refused),
                     };
                 }
@@ -48,7 +48,7 @@ impl Run<'_> {
                         return self.left(error);
                     }
                     Ok(None) => ours = true,
-                    Err(_unread) => return self.group_in_doubt(error),
+                    Err(_unread) => return self.group_in_doubt(name, error),
                 },
                 Err(error) => return self.left(error),
             }
@@ -56,16 +56,20 @@ impl Run<'_> {
     }
 
     fn created(&self, name: &GroupName, group: Option<Group>) -> Verdict {
-        let (ledger, view) = (&self.directory.process.ledger, self.directory.view);
-        if group.is_none() {
-            // Without an id it cannot be laid over a list: the list is to be read again once Cloud shows it.
-            ledger.group_doubted();
-        }
         if let Some(group) = &group {
             self.made.lock().insert(name.clone(), group.id.clone());
         }
-        ledger.group_created(name.clone(), group, view);
+        let ledger = &self.directory.process.ledger;
+        ledger.group_created(name.clone(), group, self.directory.view);
         self.done()
+    }
+
+    /// There is one that what we had read did not show, and the next reading may not either.
+    async fn met(&self, name: &GroupName) -> Verdict {
+        self.directory.groups.forget(name).await;
+        let ledger = &self.directory.process.ledger;
+        ledger.group_created(name.clone(), None, self.directory.view);
+        skip(Skip::AlreadyExists)
     }
 
     pub(super) async fn delete_group(&self, group: &Group) -> Verdict {
@@ -77,7 +81,7 @@ impl Run<'_> {
             Ok(Some(now)) if now.name.key() == group.name.key() => {}
             Ok(None) if ledger.is_just_created(&group.id) => {}
             Ok(None) if self.is_resumed => return self.deleted(group),
-            Ok(_) => return skip(Skip::NoSuchGroup),
+            Ok(_) => return self.missed(group).await,
             Err(error) => return self.left(error),
         }
         if self.deletes == Deletes::Empty {
@@ -100,22 +104,28 @@ impl Run<'_> {
         };
         match (reply, doubtful) {
             (Some(Reply::Accepted), _) | (Some(Reply::NotThere), true) => self.deleted(group),
-            (Some(Reply::NotThere), false) => skip(Skip::NoSuchGroup),
+            (Some(Reply::NotThere), false) => self.missed(group).await,
             (Some(_), false) => skip(Skip::Refused),
             (_, true) => match (self.comes_true(Doubt::Gone(group)).await, answer) {
                 (Ok(true), _) => self.deleted(group),
                 (Ok(false), Ok(_)) => skip(Skip::Refused),
                 (Ok(false), Err(error)) => self.left(error),
-                (Err(_unread), Err(error)) => self.group_in_doubt(error),
-                (Err(error), Ok(_)) => self.group_in_doubt(error),
+                (Err(_unread), Err(error)) => self.group_in_doubt(&group.name, error),
+                (Err(error), Ok(_)) => self.group_in_doubt(&group.name, error),
             },
             (None, false) => answer.map_or_else(|error| self.left(error), |_| NOT_ATTEMPTED),
         }
     }
 
-    fn group_in_doubt(&self, error: impl Into<Error>) -> Verdict {
-        self.directory.process.ledger.group_doubted();
+    fn group_in_doubt(&self, name: &GroupName, error: impl Into<Error>) -> Verdict {
+        self.directory.process.ledger.group_doubted(name);
         self.in_doubt(error)
+    }
+
+    /// Somebody else has deleted or renamed it.
+    async fn missed(&self, group: &Group) -> Verdict {
+        self.directory.groups.forget(&group.name).await;
+        skip(Skip::NoSuchGroup)
     }
 
     fn deleted(&self, group: &Group) -> Verdict {

@@ -20,13 +20,11 @@ impl Run<'_> {
         membership: &Membership,
     ) -> Verdict {
         let ledger = &self.directory.process.ledger;
-        let doubt = Doubt::Member(change, group, account);
         let needless = match ledger.word(&group.id, account, membership.read) {
             Word::Settled(present) => change.needless(present),
             Word::Nothing => change.needless(membership.present.contains(account)),
-            Word::Doubtful => match self.comes_true(doubt).await {
-                Ok(true) => change.needless(change.leaves_present()),
-                Ok(false) => None,
+            Word::Doubtful(until) => match self.is_member_after(until, group, account).await {
+                Ok(present) => change.needless(present),
                 Err(error) => return self.left(error),
             },
         };

@@ -103,7 +103,11 @@ impl Directory {
         plan: MembersPlan,
     ) -> Result<Option<Outcome>, Error> {
         // Claimed in the order of the journal: who comes later in the one does so in the other, also for the next process.
-        let mut beginning = self.process.beginnings.claim([plan.group.id.clone()]);
+        let group = match job.order.conduct {
+            Conduct::Real => Some(plan.group.id.clone()),
+            Conduct::Dry => None,
+        };
+        let mut beginning = self.process.beginnings.claim(group);
         claims::turns(&mut beginning).await;
         let mut claims = match job.order.conduct {
             Conduct::Real => plan.claim(&self.process.members),
@@ -111,7 +115,8 @@ impl Directory {
         };
         let mut verdicts = plan.foresee(change, &self.process.ledger, &mut claims);
         if job.order.conduct == Conduct::Dry {
-            self.settle_doubts(change, &plan, &mut verdicts, job.context).await?;
+            let settled = self.settle_doubts(change, &plan, &mut verdicts, job.context);
+            self.unless_stopped(settled).await?;
         }
         let names = plan.items.iter().zip(&verdicts).map(|(item, verdict)| report::Name {
             name: item.name.clone(),
@@ -164,7 +169,8 @@ impl Directory {
         let (group, read) = (&plan.group.id, plan.membership.read);
         for (item, verdict) in plan.items.iter().zip(verdicts) {
             let Ok(account) = &item.step else { continue };
-            if self.process.ledger.word(group, account, read) == Word::Doubtful {
+            if let Word::Doubtful(until) = self.process.ledger.word(group, account, read) {
+                tokio::time::sleep_until(until.into()).await;
                 let context = &context.again(seconds(self.process.settings.extender.read_deadline_s));
                 let present = Members::is_member_now(group, account, &self.cloud, context).await?;
                 *verdict = change.needless(present).map(Verdict::skipped);
@@ -260,8 +266,12 @@ impl Directory {
             match (members, items.get_mut(place)) {
                 (Some(members), _) => all.push((place, group, members)),
                 // Gone since it was looked up.
-                (None, Some(item)) => item.step = Err(Skip::NoSuchGroup),
-                (None, None) => {}
+                (None, item) => {
+                    self.groups.forget(&group.name).await;
+                    if let Some(item) = item {
+                        item.step = Err(Skip::NoSuchGroup);
+                    }
+                }
             }
         }
         Ok(all)

@@ -189,6 +189,15 @@ impl Journal {
         self.ask(|reply| Message::Undelivered(since, reply)).await
     }
 
+    /// The operations that came to their end at `since` (epoch milliseconds) or later, in the order of their beginning; no
+    /// dry runs.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn ended_since(&self, since: i64) -> Result<Vec<Report>, Error> {
+        self.ask(|reply| Message::EndedSince(since, reply)).await
+    }
+
     /// The caller's last operation under this key of their own.
     ///
     /// # Errors

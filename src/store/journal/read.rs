@@ -16,6 +16,7 @@ const OF_THE_RUNNING: &str = "state = 'running' ORDER BY number";
 const OF_THE_UNDELIVERED: &str = "
     state <> 'running' AND state = 'finished' AND finished_at >= ?1 AND dry_run = 0 AND delivered = 0 ORDER BY +number
 ";
+const OF_THE_ENDED: &str = "state <> 'running' AND finished_at >= ?1 AND dry_run = 0 ORDER BY +number";
 const REPORT: &str = "
     SELECT number, id, kind, caller, caller_key, visitor, request, site, group_id, group_name, dry_run, undo_of, digest,
         key, key_digest, started_at, finished_at, state, why, plan, no_access_granted, calls, retries, waited_ms
@@ -92,6 +93,10 @@ pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Report
 
 pub(super) fn undelivered(connection: &Connection, since: i64) -> rusqlite::Result<Vec<Report>> {
     reports(connection, OF_THE_UNDELIVERED, [since])
+}
+
+pub(super) fn ended_since(connection: &Connection, since: i64) -> rusqlite::Result<Vec<Report>> {
+    reports(connection, OF_THE_ENDED, [since])
 }
 
 fn one(connection: &Connection, condition: &str, of: impl Params) -> rusqlite::Result<Option<Report>> {
@@ -325,8 +330,15 @@ fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 /// Every question that is about some operations, for the test of their cost.
 #[cfg(test)]
 pub(super) fn questions() -> Vec<String> {
-    let reports = [OF_ID, OF_KEY, OF_THE_UNDONE, OF_THE_RUNNING, OF_THE_UNDELIVERED]
-        .map(|condition| format!("{REPORT} {condition}"));
+    let reports = [
+        OF_ID,
+        OF_KEY,
+        OF_THE_UNDONE,
+        OF_THE_RUNNING,
+        OF_THE_UNDELIVERED,
+        OF_THE_ENDED,
+    ]
+    .map(|condition| format!("{REPORT} {condition}"));
     let others = [
         LATER_MEMBERS,
         EARLIER_MEMBERS,

@@ -272,7 +272,14 @@ async fn only_what_runs_is_unfinished_and_an_answer_is_given_again_until_it_was_
         ids(journal.undelivered(11).await.unwrap()),
         std::slice::from_ref(&late.id)
     );
-    assert_eq!(ids(journal.undelivered(10).await.unwrap()), [early.id.clone(), late.id]);
+    assert_eq!(
+        ids(journal.undelivered(10).await.unwrap()),
+        [early.id.clone(), late.id.clone()]
+    );
+    let ended = ids(journal.ended_since(11).await.unwrap());
+    assert!(ended.contains(&late.id) && !ended.contains(&early.id), "{ended:?}");
+    let ended = ids(journal.ended_since(0).await.unwrap());
+    assert_eq!(ended, [early.id.clone(), late.id, cut.id, delivered.id]);
     drop(journal);
     assert_eq!(open(&directory).0.undelivered(0).await.unwrap().len(), 2);
 }

@@ -35,6 +35,7 @@ pub(super) enum Message {
     Report(OperationId, Reply<Option<Report>>),
     Unfinished(Reply<Vec<Report>>),
     Undelivered(i64, Reply<Vec<Report>>),
+    EndedSince(i64, Reply<Vec<Report>>),
     ByKey(String, String, Reply<Option<Report>>),
     UndosOf(OperationId, Reply<Vec<Report>>),
     List(usize, Reply<Vec<Summary>>),
@@ -201,6 +202,10 @@ impl Writer {
                 let mut found = writer.all_up_to_date(read::unfinished(&writer.connection)?);
                 found.retain(|report| report.state == State::Running);
                 Ok(found)
+            }),
+            Message::EndedSince(since, reply) => self.read(reply, |writer| {
+                let found = read::ended_since(&writer.connection, since)?;
+                Ok(writer.all_up_to_date(found))
             }),
             Message::Undelivered(since, reply) => self.read(reply, |writer| {
                 let mut found = read::undelivered(&writer.connection, since)?;

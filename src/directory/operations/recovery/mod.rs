@@ -4,9 +4,10 @@
 //! done in the last moments may not be in the journal. Until then its names are claimed, and the same call joins it.
 //!
 //! Here: which operations, and whether they go on. `left` is one of them and what is on record of it; `truth` finds out
-//! what became of its names.
+//! what became of its names. `recall` lays what was changed moments ago over Cloud's reads again.
 
 mod left;
+mod recall;
 mod truth;
 
 use std::collections::{HashMap, HashSet};
@@ -20,6 +21,7 @@ use super::carry::cost;
 use super::desk::{Call, Digest, Ticket, Touched};
 use super::{Conduct, outcome, undo};
 use crate::audit;
+use crate::directory::ledger::View;
 use crate::directory::{Directory, Error, Process, stopping};
 use crate::model::report::{Report, State};
 use crate::model::{Caller, Context, NameKey, OperationId, RequestId, Skip, Verdict};
@@ -50,6 +52,16 @@ impl Process {
                 return;
             }
         };
+        let lag = i64::try_from(self.ledger.lag().as_millis()).unwrap_or(i64::MAX);
+        match journal.ended_since(now.saturating_sub(lag)).await {
+            Ok(ended) => {
+                // The facade's own caches are to be laid over; those of other credentials are read again.
+                let view = eyes.as_ref().map_or(View::MAX, |eyes| eyes.view);
+                let ours = ended.iter().chain(&left).filter(|report| report.site == self.site);
+                ours.for_each(|report| recall::recall(report, &self.ledger, view));
+            }
+            Err(error) => tracing::error!(%error, "what was changed moments ago may not be seen yet"),
+        }
         let ids: HashSet<OperationId> = left.iter().map(|report| report.id.clone()).collect();
         let dir = self.settings.state_dir.clone();
         let mut told = if ids.is_empty() {

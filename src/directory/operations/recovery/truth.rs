@@ -86,7 +86,11 @@ impl Directory {
             let present = match self.process.ledger.word(&id, &account, membership.read) {
                 Word::Settled(present) => present,
                 Word::Nothing => membership.present.contains(&account),
-                Word::Doubtful => Members::is_member_now(&id, &account, &self.cloud, context).await?,
+                Word::Doubtful(until) => {
+                    tokio::time::sleep_until(until.into()).await;
+                    let context = &context.again(seconds(self.process.settings.extender.read_deadline_s));
+                    Members::is_member_now(&id, &account, &self.cloud, context).await?
+                }
             };
             let is_as_asked = present == change.leaves_present();
             let verdict = match before {
