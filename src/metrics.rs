@@ -28,6 +28,20 @@ pub struct Outbound {
     pub result: &'static str,
 }
 
+/// Labels of what is told of a kind of request to Cloud.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Kind {
+    /// The operation.
+    pub operation: &'static str,
+}
+
+/// Labels of those who wait for Cloud.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Class {
+    /// `read` or `change`.
+    pub class: &'static str,
+}
+
 /// How a try of a request to Cloud may end.
 const RESULTS: [&str; 6] = ["2xx", "3xx", "4xx", "failed", "refused", "deferred"];
 
@@ -70,8 +84,18 @@ pub struct Metrics {
     pub cloud_retries: Counter,
     /// Requests to Cloud under way.
     pub cloud_in_flight: Gauge,
-    /// Seconds requests waited for a permit or an open gate.
-    pub cloud_wait_seconds: Counter<f64, AtomicU64>,
+    /// Seconds requests that could not leave at once waited for their turn.
+    pub cloud_wait_seconds: Family<Class, Histogram, fn() -> Histogram>,
+    /// Requests to Cloud that wait for their turn.
+    pub cloud_waiting: Gauge,
+    /// Requests a second that Cloud lets through, as learned.
+    pub cloud_rate: Family<Kind, Gauge<f64, AtomicU64>>,
+    /// 429s, by the limit that was met.
+    pub cloud_limited: Family<Reason, Counter>,
+    /// Points left of this hour's quota, where they are counted.
+    pub cloud_quota_left: Gauge,
+    /// 1 while Cloud only fails.
+    pub cloud_outage: Gauge,
     /// Cache look-ups.
     pub lookups: Family<Lookup, Counter>,
     /// Names skipped, by reason.
@@ -143,9 +167,32 @@ impl Metrics {
         let cloud_in_flight = register!("cloud_in_flight", "Requests to Cloud under way", Gauge::default());
         let cloud_wait_seconds = register!(
             "cloud_wait_seconds",
-            "Seconds requests to Cloud waited for a permit or an open gate",
-            Counter::<f64, AtomicU64>::default()
+            "Seconds requests to Cloud that could not leave at once waited for their turn",
+            Family::<Class, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 2.0, 18))
+            })
         );
+        let cloud_waiting = register!(
+            "cloud_waiting",
+            "Requests to Cloud that wait for their turn",
+            Gauge::default()
+        );
+        let cloud_rate = register!(
+            "cloud_rate",
+            "Requests a second that Cloud lets through, as learned",
+            Family::<Kind, Gauge<f64, AtomicU64>>::default()
+        );
+        let cloud_limited = register!(
+            "cloud_limited",
+            "Answers 429, by the limit that was met",
+            Family::<Reason, Counter>::default()
+        );
+        let cloud_quota_left = register!(
+            "cloud_quota_left",
+            "Points left of this hour's quota, where they are counted",
+            Gauge::default()
+        );
+        let cloud_outage = register!("cloud_outage", "1 while Cloud only fails", Gauge::default());
         let lookups = register!("lookups", "Cache look-ups", Family::<Lookup, Counter>::default());
         let skipped = register!(
             "skipped",
@@ -204,6 +251,11 @@ impl Metrics {
             cloud_retries,
             cloud_in_flight,
             cloud_wait_seconds,
+            cloud_waiting,
+            cloud_rate,
+            cloud_limited,
+            cloud_quota_left,
+            cloud_outage,
             lookups,
             skipped,
             operations,

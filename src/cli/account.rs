@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::extender::auth::accounts::{Accounts, MAX_PASSWORD_BYTES, Role, hash_password, new_token};
-use crate::model::Rights;
+use crate::model::{Rights, Share};
 
 /// Make entries for the file of accounts.
 #[derive(Debug, clap::Args)]
@@ -61,6 +61,12 @@ struct More {
     /// May change protected groups
     #[arg(long)]
     may_change_protected: bool,
+    /// Its part of Cloud's pace beside other callers, who have 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100), default_value_t = 1)]
+    weight: u16,
+    /// Its requests to Cloud under way at once (default: as many as cloud.max_in_flight allows)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    max_in_flight: Option<u16>,
 }
 
 impl From<More> for Rights {
@@ -69,6 +75,10 @@ impl From<More> for Rights {
             operator: more.operator,
             observe: more.observe,
             may_change_protected: more.may_change_protected,
+            share: Share {
+                weight: more.weight,
+                at_once: more.max_in_flight.unwrap_or(0),
+            },
         }
     }
 }
@@ -155,7 +165,18 @@ fn rights_lines(rights: Rights) -> String {
         ("may_change_protected", rights.may_change_protected),
     ];
     let given = lines.into_iter().filter(|(_, given)| *given);
-    given.map(|(key, _)| format!("{key} = true\n")).collect()
+    let mut lines: String = given.map(|(key, _)| format!("{key} = true\n")).collect();
+    let (share, usual) = (rights.share, Share::default());
+    for (key, number, usual) in [
+        ("weight", share.weight, usual.weight),
+        ("max_in_flight", share.at_once, usual.at_once),
+    ] {
+        if number != usual {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(lines, "{key} = {number}");
+        }
+    }
+    lines
 }
 
 fn account_entry(name: Option<&str>, role: Role, rights: Rights, hash: &str) -> String {
@@ -222,6 +243,8 @@ mod tests {
                     operator: false,
                     observe: false,
                     may_change_protected: false,
+                    weight: 1,
+                    max_in_flight: None,
                 },
         } = typed(&["hash"]).unwrap().command
         else {

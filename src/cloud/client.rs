@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::call::{Answer, Call, SeatSign, parse};
-use super::governor::{Governor, Waits};
+use super::governor::{Governor, Limits, Waits};
 use super::{Credential, Error, Operation, Owner, Patience, Service, wire};
 use crate::metrics::{Metrics, Outbound};
-use crate::model::RequestId;
-use crate::settings;
+use crate::model::{RequestId, Wait};
+use crate::settings::{self, Pays};
 
 /// What v1 answers when no seat is free in the licence: a sign, not a proof, so it is tried once more unless the caller
 /// has reason to believe it.
@@ -34,6 +34,7 @@ pub struct Client {
     successes: AtomicU64,
     last: Mutex<Option<Exchange>>,
     max_in_flight: usize,
+    pays: Pays,
     /// The moving average behind [`Client::pace`], in microseconds; 0: nothing measured.
     pace_us: AtomicU64,
     /// Which form of `user/bulk?accountId=` this site understands, see [`super::confluence`].
@@ -50,13 +51,25 @@ pub struct Exchange {
 }
 
 /// How fast requests are answered at present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
-    /// The time from a request's first try to its answer, with what Cloud made it wait between tries: an average over
-    /// the last dozens of requests. `None` before the first.
+    /// The time Cloud takes for an answer: an average over the last dozens of requests. `None` before the first.
     pub request: Option<Duration>,
     /// Requests under way at once.
     pub at_once: usize,
+    /// Requests of the kind a second, where a limit was learned or set.
+    pub per_second: Option<f64>,
+}
+
+/// How a try that did not help is followed by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// When its turn comes.
+    InTurn,
+    /// After a moment: the answer is not believed at once.
+    Doubted,
+    /// After a pause that grows, for as long as there is leave.
+    Failed,
 }
 
 /// How one try ended.
@@ -111,10 +124,24 @@ impl Client {
             cap: millis(settings.backoff_cap_ms.max(1)),
             believed: Duration::from_secs(settings.retry_after_max_s),
         };
+        let rate = |rate: f64| (rate > 0.0).then_some(rate);
+        let limits = Limits {
+            max_in_flight: settings.max_in_flight,
+            max_waiting: settings.max_waiting,
+            most: rate(settings.max_rate),
+            start: rate(settings.start_rate),
+            points: match settings.pays {
+                Pays::Requests => 0,
+                Pays::Points => settings.points_per_hour,
+            },
+            reserve_percent: settings.points_reserved_percent,
+            try_timeout: millis(settings.try_timeout_ms),
+        };
         Ok(Self {
             http,
             site,
-            governor: Governor::new(settings.max_in_flight, waits, metrics.clone()),
+            governor: Governor::new(limits, waits, metrics.clone()),
+            pays: settings.pays,
             metrics,
             try_timeout: millis(settings.try_timeout_ms),
             max_tries: settings.max_tries,
@@ -133,14 +160,26 @@ impl Client {
         self.last.lock().clone()
     }
 
-    /// How fast requests are answered at present.
+    /// How fast requests of this kind are answered at present.
     #[must_use]
-    pub fn pace(&self) -> Pace {
+    pub fn pace(&self, operation: Operation) -> Pace {
         let micros = self.pace_us.load(Ordering::Relaxed);
         Pace {
             request: (micros > 0).then(|| Duration::from_micros(micros)),
             at_once: self.max_in_flight,
+            per_second: self.governor.per_second(operation),
         }
+    }
+
+    /// Whether the first of many requests of this kind would leave within `time`, as far as anybody can tell.
+    pub(super) fn would_begin(&self, operation: Operation, time: Duration) -> Result<(), Error> {
+        let begins = self.governor.would_begin(operation, time);
+        begins.map_err(|refusal| Error::Unavailable {
+            operation,
+            retry_after: refusal.retry_after,
+            cause: refusal.why.to_owned(),
+            doubtful: false,
+        })
     }
 
     /// Takes an answered request into the average. Two at the same moment may lose one of them; the average does not mind.
@@ -179,8 +218,8 @@ impl Client {
         let (mut tries, mut failures, mut doubtful) = (0_u32, 0_u32, false);
         let (mut forgiven, mut seat_sign) = (false, false);
         let mut successes_at_first_failure = 0;
-        let mut cause = "no time was left to ask".to_owned();
-        let mut begun: Option<Instant> = None;
+        let mut cause = String::new();
+        let flow = request.flow();
         loop {
             let unavailable = |cause: &str, doubtful| Error::Unavailable {
                 operation,
@@ -188,11 +227,26 @@ impl Client {
                 cause: cause.to_owned(),
                 doubtful,
             };
-            let before = Instant::now();
-            let entered = self.governor.enter(operation, &patience).await;
-            request.effort().waited(before.elapsed());
-            let Ok(permit) = entered else {
-                return Err(unavailable(&cause, doubtful));
+            let (entered, waited) = self.governor.enter(operation, &flow, &patience).await;
+            if let Some((wait, time)) = waited {
+                request.effort().waited(wait, time);
+            }
+            let permit = match entered {
+                Ok(permit) => permit,
+                Err(refusal) => {
+                    // What went wrong before says more than that there is no time for another try.
+                    let cause = if cause.is_empty() {
+                        refusal.why.to_owned()
+                    } else {
+                        cause
+                    };
+                    return Err(Error::Unavailable {
+                        operation,
+                        retry_after: refusal.retry_after,
+                        cause,
+                        doubtful,
+                    });
+                }
             };
             tries += 1;
             request.effort().tried(tries > 1);
@@ -200,7 +254,6 @@ impl Client {
                 self.metrics.cloud_retries.inc();
             }
             let from = Instant::now();
-            let first = *begun.get_or_insert(from);
             let limit = patience.limit(self.try_timeout);
             let ended = tokio::select! {
                 // An answer that is there counts, however late anybody looks.
@@ -209,83 +262,98 @@ impl Client {
                 () = tokio::time::sleep(limit) => Try::Lost(format!("no answer within {} ms", limit.as_millis())),
                 () = patience.cut_off() => Try::Lost("no answer before the server stopped".to_owned()),
             };
-            drop(permit);
             self.metrics.cloud_seconds.observe(from.elapsed().as_secs_f64());
 
-            let (fault, wait, counts) = match ended {
-                Try::NotSent(fault) => (fault, None, true),
+            let (fault, again) = match ended {
+                Try::NotSent(fault) => {
+                    permit.not_sent();
+                    (fault, Again::Failed)
+                }
                 Try::Lost(fault) => {
+                    permit.failed(None);
                     doubtful |= operation.is_write();
-                    (fault, None, true)
+                    (fault, Again::Failed)
                 }
                 Try::Answered(status, headers, body) => {
                     let message = || wire::error_message(&body);
                     match status.as_u16() {
                         200..=299 if is_html(&headers) => {
                             // A login or gateway page with a good status; never a success.
+                            permit.failed(None);
                             doubtful |= operation.is_write();
-                            (format!("an HTML page instead of an answer: {}", message()), None, true)
+                            (
+                                format!("an HTML page instead of an answer: {}", message()),
+                                Again::Failed,
+                            )
                         }
                         200..=299 => match accept(&body) {
                             Ok(value) => {
+                                permit.accepted(&headers, self.points(operation, &body));
                                 self.note(operation, "2xx", None);
-                                self.took(first.elapsed());
+                                self.took(from.elapsed());
                                 return Ok((Answer { status, body, doubtful }, Some(value)));
                             }
-                            Err(fault) => (fault, None, true),
+                            Err(fault) => {
+                                permit.failed(None);
+                                (fault, Again::Failed)
+                            }
                         },
                         429 => {
-                            let wait = self.governor.too_fast(operation, &headers, tries);
-                            (format!("too many requests ({})", message()), Some(wait), false)
+                            permit.too_fast(&headers);
+                            (format!("too many requests ({})", message()), Again::InTurn)
                         }
-                        401 => return Err(self.refused(operation, status, &message(), credential, doubtful)),
-                        // Under load a gateway was seen to answer one 403 or 404 out of nothing.
-                        403 if forgiven => {
-                            return Err(self.refused(operation, status, &message(), credential, doubtful));
-                        }
-                        404 if forgiven || operation.is_write() => {
-                            self.note(operation, "4xx", None);
-                            return Ok((Answer { status, body, doubtful }, None));
-                        }
-                        403 | 404 => {
-                            forgiven = true;
-                            (format!("{status}: {}", message()), None, false)
-                        }
-                        500 if operation == Operation::AddMember && message().contains(NO_SEAT_SIGN) => {
-                            if seat_sign || call.seat_sign == SeatSign::Believed {
-                                self.note(operation, "5xx", None);
-                                return Ok((Answer { status, body, doubtful }, None));
-                            }
-                            seat_sign = true;
-                            (format!("{status}: {}", message()), None, false)
-                        }
-                        408 | 500..=599 => {
+                        408 | 500..=599 if !(operation == Operation::AddMember && message().contains(NO_SEAT_SIGN)) => {
+                            permit.failed(Some(&headers));
                             doubtful |= operation.is_write();
-                            (
-                                format!("{status}: {}", message()),
-                                self.governor.asked_for(&headers),
-                                true,
-                            )
-                        }
-                        300..=399 => {
-                            let to = headers
-                                .get(http::header::LOCATION)
-                                .and_then(|to| to.to_str().ok())
-                                .unwrap_or("?");
-                            let host = Url::parse(to).ok().and_then(|to| to.host_str().map(str::to_owned));
-                            let to = host.unwrap_or_else(|| "another path".to_owned());
-                            let setting = operation.service().address();
-                            let fault = format!("it redirects to {to}, which is not followed; check {setting}");
-                            self.note(operation, "3xx", Some(fault.clone()));
-                            return Err(unavailable(&fault, doubtful));
+                            (format!("{status}: {}", message()), Again::Failed)
                         }
                         _ => {
-                            self.note(operation, "4xx", None);
-                            return Ok((Answer { status, body, doubtful }, None));
+                            // Cloud is there, and says something.
+                            permit.accepted(&headers, self.points(operation, &[]));
+                            match status.as_u16() {
+                                401 => return Err(self.refused(operation, status, &message(), credential, doubtful)),
+                                // Under load a gateway was seen to answer one 403 or 404 out of nothing.
+                                403 if forgiven => {
+                                    return Err(self.refused(operation, status, &message(), credential, doubtful));
+                                }
+                                404 if forgiven || operation.is_write() => {
+                                    self.note(operation, "4xx", None);
+                                    return Ok((Answer { status, body, doubtful }, None));
+                                }
+                                403 | 404 => {
+                                    forgiven = true;
+                                    (format!("{status}: {}", message()), Again::Doubted)
+                                }
+                                500 => {
+                                    if seat_sign || call.seat_sign == SeatSign::Believed {
+                                        self.note(operation, "5xx", None);
+                                        return Ok((Answer { status, body, doubtful }, None));
+                                    }
+                                    seat_sign = true;
+                                    (format!("{status}: {}", message()), Again::Doubted)
+                                }
+                                300..=399 => {
+                                    let to = headers
+                                        .get(http::header::LOCATION)
+                                        .and_then(|to| to.to_str().ok())
+                                        .unwrap_or("?");
+                                    let host = Url::parse(to).ok().and_then(|to| to.host_str().map(str::to_owned));
+                                    let to = host.unwrap_or_else(|| "another path".to_owned());
+                                    let setting = operation.service().address();
+                                    let fault = format!("it redirects to {to}, which is not followed; check {setting}");
+                                    self.note(operation, "3xx", Some(fault.clone()));
+                                    return Err(unavailable(&fault, doubtful));
+                                }
+                                _ => {
+                                    self.note(operation, "4xx", None);
+                                    return Ok((Answer { status, body, doubtful }, None));
+                                }
+                            }
                         }
                     }
                 }
             };
+            let counts = again == Again::Failed;
             self.note(
                 operation,
                 if counts { "failed" } else { "deferred" },
@@ -293,6 +361,12 @@ impl Client {
             );
             tracing::debug!(request = %request, operation = operation.name(), tries, %fault, "Cloud did not answer well");
             cause = fault;
+            let mut wait = match again {
+                // Its turn comes when Cloud's pause is over.
+                Again::InTurn => continue,
+                Again::Doubted => self.governor.backoff(1),
+                Again::Failed => self.governor.backoff(failures + 1),
+            };
             if counts {
                 failures += 1;
                 if failures == 1 {
@@ -311,11 +385,16 @@ impl Client {
                 if worn_out {
                     return Err(unavailable(&cause, doubtful));
                 }
+                // Where most tries fail, trying again is most of the load.
+                match (self.governor.try_again(), patience) {
+                    (Ok(()), _) => {}
+                    (Err(_), Patience::Until(_)) => return Err(unavailable(&cause, doubtful)),
+                    (Err(leave), Patience::WhileUnder(_)) => wait = wait.max(leave),
+                }
             }
-            let wait = wait.unwrap_or_else(|| self.governor.backoff(failures.max(1)));
             let before = Instant::now();
             let slept = patience.sleep(wait).await;
-            request.effort().waited(before.elapsed());
+            request.effort().waited(Wait::Backoff, before.elapsed());
             if slept.is_err() {
                 return Err(match unavailable(&cause, doubtful) {
                     Error::Unavailable {
@@ -332,6 +411,15 @@ impl Client {
                     other => other,
                 });
             }
+        }
+    }
+
+    /// What an answer costs of the quota: 1, and for a read 2 more for every user or group in it.
+    fn points(&self, operation: Operation, body: &[u8]) -> u64 {
+        match self.pays {
+            Pays::Points if !operation.is_write() => 1 + 2 * wire::rows(body),
+            Pays::Points => 1,
+            Pays::Requests => 0,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -89,10 +90,18 @@ impl Confluence {
         self.credential.owner()
     }
 
-    /// How fast requests to the site are answered at present.
+    /// How fast requests of this kind are answered at present.
     #[must_use]
-    pub fn pace(&self) -> Pace {
-        self.client.pace()
+    pub fn pace(&self, operation: Operation) -> Pace {
+        self.client.pace(operation)
+    }
+
+    /// Whether the first of many requests of this kind would leave within `time`, as far as anybody can tell.
+    ///
+    /// # Errors
+    /// It would not; when it may.
+    pub fn would_begin(&self, operation: Operation, time: Duration) -> Result<(), Error> {
+        self.client.would_begin(operation, time)
     }
 
     /// One page of all groups, alphabetical, from row `start`.

@@ -93,22 +93,41 @@ impl Patience<'_> {
         }
     }
 
-    /// Waits for `event` as long as the patience lasts.
-    pub(super) async fn wait_for<T>(&self, event: impl Future<Output = T>) -> Result<T, Exhausted> {
+    /// Waits for `turn` as long as the patience lasts.
+    pub(super) async fn wait_for_turn<T>(&self, mut turn: impl Future<Output = T> + Unpin) -> Result<T, Exhausted> {
         match self {
-            Self::Until(deadline) => tokio::time::timeout_at((*deadline).into(), event)
+            Self::Until(deadline) => tokio::time::timeout_at((*deadline).into(), turn)
                 .await
                 .map_err(|_elapsed| Exhausted),
-            Self::WhileUnder(progress) => {
-                if progress.is_over() {
+            Self::WhileUnder(progress) => loop {
+                let left = progress.remaining();
+                if left.is_zero() {
                     return Err(Exhausted);
                 }
                 tokio::select! {
                     biased;
-                    () = progress.stop.cancelled() => Err(Exhausted),
-                    value = event => Ok(value),
+                    () = progress.stop.cancelled() => return Err(Exhausted),
+                    value = &mut turn => return Ok(value),
+                    // Others of the operation may have succeeded meanwhile.
+                    () = tokio::time::sleep(left) => {}
                 }
-            }
+            },
+        }
+    }
+
+    /// How long it lasts if nothing succeeds.
+    pub(super) fn left(&self) -> Option<Duration> {
+        Some(match self {
+            Self::Until(deadline) => deadline.saturating_duration_since(Instant::now()),
+            Self::WhileUnder(progress) => progress.remaining(),
+        })
+    }
+
+    /// Its end, where that is known.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Until(deadline) => Some(*deadline),
+            Self::WhileUnder(_) => None,
         }
     }
 

@@ -175,6 +175,17 @@ pub(super) struct RoleAssignment {
     roles: Option<Vec<String>>,
 }
 
+/// How many users or groups an answer holds.
+pub(super) fn rows(body: &[u8]) -> u64 {
+    #[derive(Deserialize)]
+    struct Rows {
+        #[serde(default)]
+        results: Vec<serde::de::IgnoredAny>,
+    }
+    let rows = serde_json::from_slice::<Rows>(body).map_or(0, |rows| rows.results.len());
+    u64::try_from(rows).unwrap_or(u64::MAX)
+}
+
 /// A page of a SCIM directory.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -11,6 +11,36 @@ use std::time::{Duration, Instant};
 pub struct RequestId {
     text: Arc<str>,
     effort: Arc<Effort>,
+    caller: Arc<str>,
+    share: Share,
+}
+
+/// Whose turn a request to Cloud takes where many wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Who shares one caller's part.
+    pub caller: Arc<str>,
+    /// What tells this call from the caller's others while it lasts.
+    pub call: usize,
+    /// The caller's part, beside those of others.
+    pub weight: u16,
+    /// So many requests of the caller may be under way at once; 0: no limit of its own.
+    pub at_once: u16,
+}
+
+/// What part of Cloud's pace a caller has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Share {
+    /// Twice the weight, twice the pace, where callers compete.
+    pub weight: u16,
+    /// So many requests to Cloud under way at once, at most; 0: no limit of its own.
+    pub at_once: u16,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { weight: 1, at_once: 0 }
+    }
 }
 
 impl RequestId {
@@ -20,6 +50,27 @@ impl RequestId {
         Self {
             text: text.into(),
             effort: Arc::default(),
+            caller: "".into(),
+            share: Share::default(),
+        }
+    }
+
+    /// The same request, which goes in that caller's turn.
+    #[must_use]
+    fn of(mut self, caller: &Caller) -> Self {
+        self.caller = Arc::clone(&caller.key);
+        self.share = caller.rights.share;
+        self
+    }
+
+    /// Whose turn its calls to Cloud take.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        Flow {
+            caller: Arc::clone(&self.caller),
+            call: Arc::as_ptr(&self.effort).addr(),
+            weight: self.share.weight,
+            at_once: self.share.at_once,
         }
     }
 
@@ -54,12 +105,54 @@ impl fmt::Debug for RequestId {
     }
 }
 
+/// What a request to Cloud waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Others are before it, or as many as may are under way.
+    Turn,
+    /// The learned pace.
+    Pace,
+    /// Cloud wants a pause (429).
+    Pause,
+    /// The hourly quota is used up, or its last part is kept for reads.
+    Quota,
+    /// Cloud does not answer.
+    Outage,
+    /// A failed try is to be made again.
+    Backoff,
+}
+
+impl Wait {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Turn,
+        Self::Pace,
+        Self::Pause,
+        Self::Quota,
+        Self::Outage,
+        Self::Backoff,
+    ];
+
+    /// What reports call it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Turn => "turn",
+            Self::Pace => "pace",
+            Self::Pause => "pause",
+            Self::Quota => "quota",
+            Self::Outage => "outage",
+            Self::Backoff => "backoff",
+        }
+    }
+}
+
 /// What one request cost in calls to Cloud.
 #[derive(Debug, Default)]
 pub struct Effort {
     calls: AtomicU64,
     retries: AtomicU64,
-    waited_ms: AtomicU64,
+    waited_us: [AtomicU64; Wait::ALL.len()],
 }
 
 impl Effort {
@@ -69,10 +162,12 @@ impl Effort {
         self.retries.fetch_add(u64::from(again), Ordering::Relaxed);
     }
 
-    /// So long nothing could be sent: Cloud wanted a pause, or others were before us.
-    pub fn waited(&self, time: Duration) {
-        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.waited_ms.fetch_add(millis, Ordering::Relaxed);
+    /// So long nothing could be sent, for that reason.
+    pub fn waited(&self, wait: Wait, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        if let Some(waited) = self.waited_us.get(wait as usize) {
+            waited.fetch_add(micros, Ordering::Relaxed);
+        }
     }
 
     /// Tries sent.
@@ -90,7 +185,14 @@ impl Effort {
     /// Time during which requests waited for leave to go out, in milliseconds, added up over all of them.
     #[must_use]
     pub fn waited_ms(&self) -> u64 {
-        self.waited_ms.load(Ordering::Relaxed)
+        Wait::ALL.into_iter().map(|wait| self.waited_for_ms(wait)).sum()
+    }
+
+    /// The same for one reason.
+    #[must_use]
+    pub fn waited_for_ms(&self, wait: Wait) -> u64 {
+        let waited = self.waited_us.get(wait as usize);
+        waited.map_or(0, |waited| waited.load(Ordering::Relaxed) / 1000)
     }
 }
 
@@ -126,6 +228,8 @@ pub struct Rights {
     pub observe: bool,
     /// May change protected groups.
     pub may_change_protected: bool,
+    /// Its part of Cloud's pace.
+    pub share: Share,
 }
 
 /// One inbound request as the domain sees it.
@@ -144,7 +248,7 @@ impl Context {
     #[must_use]
     pub fn new(request: RequestId, caller: Caller, patience: Duration) -> Self {
         Self {
-            request,
+            request: request.of(&caller),
             caller,
             read_deadline: Instant::now() + patience,
         }

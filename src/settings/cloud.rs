@@ -23,6 +23,11 @@ pub struct Cloud {
     #[serde(deserialize_with = "optional_path")]
     pub ca_file: Option<PathBuf>,
     pub max_in_flight: usize,
+    pub max_waiting: usize,
+    pub max_rate: f64,
+    pub start_rate: f64,
+    pub points_per_hour: u64,
+    pub points_reserved_percent: u64,
     pub connect_timeout_ms: u64,
     pub try_timeout_ms: u64,
     pub max_tries: u32,

@@ -131,6 +131,18 @@ impl Settings {
             (1..=256).contains(&cloud.max_in_flight),
             "cloud.max_in_flight must be between 1 and 256",
         );
+        check(cloud.max_waiting > 0, "cloud.max_waiting must be at least 1");
+        for (key, rate) in [("max_rate", cloud.max_rate), ("start_rate", cloud.start_rate)] {
+            check(
+                rate == 0.0 || (0.1..=1e6).contains(&rate),
+                &format!("cloud.{key} must be 0, or between 0.1 and 1000000"),
+            );
+        }
+        check(cloud.points_per_hour > 0, "cloud.points_per_hour must be at least 1");
+        check(
+            cloud.points_reserved_percent < 100,
+            "cloud.points_reserved_percent must be below 100",
+        );
         check(cloud.max_tries > 0, "cloud.max_tries must be at least 1");
         check(
             cloud.connect_timeout_ms > 0,

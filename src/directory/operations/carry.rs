@@ -302,7 +302,7 @@ impl Directory {
     /// What is still to be called, and what becomes of the names.
     fn forecast(&self, reads: &[(Operation, u64)], change: Operation, verdicts: &[Option<Verdict>]) -> Forecast {
         let verdicts = verdicts.iter().map(|verdict| verdict.unwrap_or(Verdict::DONE));
-        Forecast::new(reads, change, verdicts, self.cloud.pace())
+        Forecast::new(reads, change, verdicts, self.cloud.pace(change))
     }
 
     async fn begin_groups<T>(
@@ -341,6 +341,11 @@ impl Directory {
         let process = &self.process;
         let (id, caller) = (OperationId::random(), &job.context.caller);
         let dry_run = job.order.conduct == Conduct::Dry;
+        if let Some(change) = forecast.change.filter(|_| !dry_run && forecast.changes > 0) {
+            // Who could not even begin in time is told so before anything is changed.
+            let time = seconds(process.settings.extender.read_deadline_s);
+            self.cloud.would_begin(change, time)?;
+        }
         let now = jiff::Timestamp::now().as_millisecond();
         let call = job.ticket.call();
         job.books

@@ -12,6 +12,9 @@ use crate::model::{Fate, Verdict};
 /// What an operation is going to do, as far as what is known tells. Written into its report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Forecast {
+    /// By which calls the names are changed.
+    #[serde(skip)]
+    pub change: Option<Operation>,
     /// Calls to Cloud still to be made, by operation: the reads, then the changes. Retries are not among them.
     pub calls: BTreeMap<&'static str, u64>,
     /// Their sum.
@@ -40,7 +43,10 @@ impl Forecast {
         verdicts: impl Iterator<Item = Verdict>,
         pace: Pace,
     ) -> Self {
-        let mut forecast = Self::default();
+        let mut forecast = Self {
+            change: Some(change),
+            ..Self::default()
+        };
         for verdict in verdicts {
             match verdict {
                 Verdict::Told(Fate::Done) => forecast.changes += 1,
@@ -54,16 +60,28 @@ impl Forecast {
                 forecast.quota_points += calls.saturating_mul(points(operation));
             }
         }
-        forecast.takes_ms = pace.request.map(|one| takes(forecast.calls_total, one, pace.at_once));
+        forecast.takes_ms = pace
+            .request
+            .map(|one| takes(forecast.calls_total, forecast.changes, one, pace));
         forecast
     }
 }
 
-/// So many calls, so many of them side by side, in milliseconds.
-fn takes(calls: u64, one: Duration, at_once: usize) -> u64 {
-    let rounds = calls.div_ceil(u64::try_from(at_once).unwrap_or(u64::MAX).max(1));
+/// So many calls, side by side, in milliseconds: by the time of one, and by the rate at which changes leave.
+fn takes(calls: u64, changes: u64, one: Duration, pace: Pace) -> u64 {
+    let rounds = calls.div_ceil(u64::try_from(pace.at_once).unwrap_or(u64::MAX).max(1));
     let micros = u128::from(rounds).saturating_mul(one.as_micros());
-    u64::try_from(micros.div_ceil(1000)).unwrap_or(u64::MAX)
+    let at_once = u64::try_from(micros.div_ceil(1000)).unwrap_or(u64::MAX);
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "an estimate, never negative; what is too large becomes the largest"
+    )]
+    let in_turn = pace
+        .per_second
+        .map_or(0, |rate| (changes as f64 * 1000.0 / rate.max(0.001)) as u64);
+    at_once.max(in_turn)
 }
 
 #[cfg(test)]
@@ -75,6 +93,7 @@ mod tests {
         Pace {
             request: Some(Duration::from_millis(millis)),
             at_once: 8,
+            per_second: None,
         }
     }
 
@@ -118,6 +137,7 @@ mod tests {
         );
         assert_eq!(of(10_000, pace(80)), Some(100_000));
         let unmeasured = Pace {
+            per_second: None,
             request: None,
             at_once: 8,
         };

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::book::{AccountEntry, Book, TokenEntry};
 use super::hash::StoredHash;
 use super::{Role, fold};
-use crate::model::Rights;
+use crate::model::{Rights, Share};
 
 /// Every fault of a file, in the order of its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +129,8 @@ pub(super) fn parse(text: &str) -> Result<Book, Faults> {
 const OPERATOR: &str = "operator";
 const OBSERVE: &str = "observe";
 const MAY_CHANGE_PROTECTED: &str = "may_change_protected";
+const WEIGHT: &str = "weight";
+const AT_ONCE: &str = "max_in_flight";
 
 /// Walks the document and gathers faults.
 struct Reader<'t> {
@@ -256,6 +259,8 @@ impl Reader<'_> {
                 OPERATOR,
                 OBSERVE,
                 MAY_CHANGE_PROTECTED,
+                WEIGHT,
+                AT_ONCE,
             ],
         );
         let name = self.name(entry, names);
@@ -340,7 +345,29 @@ impl Reader<'_> {
             operator: self.right(entry, OPERATOR),
             observe: self.right(entry, OBSERVE),
             may_change_protected: self.right(entry, MAY_CHANGE_PROTECTED),
+            share: Share {
+                weight: self.number(entry, WEIGHT, 1..=100).unwrap_or(Share::default().weight),
+                at_once: self.number(entry, AT_ONCE, 1..=256).unwrap_or(Share::default().at_once),
+            },
         }
+    }
+
+    fn number(&mut self, entry: &Entry<'_>, key: &str, within: RangeInclusive<u16>) -> Option<u16> {
+        let value = entry.fields.get(key)?;
+        let digits = value.get_ref().as_integer().filter(|number| number.radix() == 10);
+        let number = digits.and_then(|number| number.as_str().parse().ok());
+        let number = number.filter(|number| within.contains(number));
+        if number.is_none() {
+            let (least, most) = (within.start(), within.end());
+            self.fault(
+                Some(value.span().start),
+                format!(
+                    "{}: {key} is not a whole number between {least} and {most}",
+                    entry.label
+                ),
+            );
+        }
+        number
     }
 
     /// A right is there if the entry says `true`; one that says neither `true` nor `false` is a fault, lest somebody

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::Accounts;
 use super::{account, cheap_hash};
-use crate::model::Rights;
+use crate::model::{Rights, Share};
 
 fn faults(text: &str) -> String {
     Accounts::parse(text).unwrap_err().to_string()
@@ -67,7 +67,7 @@ line 4: account 1 ("Élan"): password is not an argon2id hash ($argon2id$v=19$m=
 line 7: account 2 ("ÉLAN"): this name is there already (its case does not matter)
 line 8: account 2 ("ÉLAN"): password has m=1048577, the most is 1048576 and has t=65, the most is 64
 line 9: account 2 ("ÉLAN"): a role is "reader" or "administrator"
-line 10: account 2 ("ÉLAN"): unknown key "colour", expected name, password, role, operator, observe, may_change_protected
+line 10: account 2 ("ÉLAN"): unknown key "colour", expected name, password, role, operator, observe, may_change_protected, weight, max_in_flight
 line 11: account 3 (" "): role is missing
 line 12: account 3 (" "): name is blank
 line 13: account 3 (" "): password is not a string
@@ -96,14 +96,38 @@ fn a_right_is_there_only_where_the_entry_says_so() {
         operator: true,
         observe: true,
         may_change_protected: true,
+        share: Share {
+            weight: 100,
+            at_once: 4,
+        },
     };
-    let keys = "operator = true\nobserve = true\nmay_change_protected = true\n";
+    let keys = "operator = true\nobserve = true\nmay_change_protected = true\nweight = 100\nmax_in_flight = 4\n";
     assert_eq!(rights(keys), all);
     let token = format!(
         "[[token]]\nname = \"t\"\nsha256 = \"{}\"\nrole = \"reader\"\n{keys}",
         "0".repeat(64)
     );
     assert_eq!(Accounts::parse(&token).unwrap().token("T").unwrap().rights, all);
+}
+
+#[test]
+fn a_share_is_a_whole_number_within_its_bounds() {
+    for (key, most) in [("weight", 100), ("max_in_flight", 256)] {
+        for wrong in [
+            "0",
+            "-1",
+            "1.5",
+            "\"2\"",
+            "true",
+            "0x10",
+            &format!("{}", most + 1),
+            "99999999999999999999",
+        ] {
+            let told = faults(&(account("a", "x", "reader") + &format!("{key} = {wrong}\n")));
+            let expected = format!("{key} is not a whole number between 1 and {most}");
+            assert!(told.ends_with(&expected), "{wrong}: {told}");
+        }
+    }
 }
 
 #[test]
