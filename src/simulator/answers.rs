@@ -1,11 +1,9 @@
 //! Answers that hold no user and no group: errors, refusals, pages of HTML.
-use std::time::{Duration, SystemTime};
-
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 
-use super::faults::{Rate, Refusal, RetryAfter};
+use super::faults::Refusal;
 
 const JSON: &str = "application/json;charset=UTF-8";
 const HTML: &str = "text/html;charset=UTF-8";
@@ -145,33 +143,5 @@ impl Answer {
             1 => Self::gateway_page(status),
             _ => Self::empty(status),
         }
-    }
-
-    /// Too many requests. The headers are those of cloud.md section 4.
-    pub(super) fn too_many(rate: Rate, wait: Duration, retry_after: RetryAfter) -> Self {
-        let seconds = (wait.as_secs_f64().ceil() as u64).max(1);
-        let mut answer = Self::json(429, &json!({"code": 429, "message": "Rate limit exceeded"}));
-        let free = SystemTime::now() + Duration::from_secs(seconds);
-        match retry_after {
-            RetryAfter::Missing => {}
-            RetryAfter::Honest => answer.headers.push(("retry-after", seconds.to_string())),
-            RetryAfter::Seconds(fixed) => answer.headers.push(("retry-after", fixed.to_string())),
-            // A date has no fractions: one second more keeps it from being over when it arrives.
-            RetryAfter::Date => {
-                let date = httpdate::fmt_http_date(free + Duration::from_secs(1));
-                answer.headers.push(("retry-after", date));
-            }
-        }
-        answer.headers.push(("x-ratelimit-limit", rate.burst.to_string()));
-        answer.headers.push(("x-ratelimit-remaining", "0".to_owned()));
-        if let Ok(reset) = jiff::Timestamp::try_from(free) {
-            answer
-                .headers
-                .push(("x-ratelimit-reset", reset.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()));
-        }
-        answer
-            .headers
-            .push(("ratelimit-reason", "confluence-burst-based".to_owned()));
-        answer
     }
 }

@@ -90,12 +90,27 @@ impl Dice {
 
     /// True with the given probability. Nothing is drawn for a fault that is off, so it does not move the others.
     pub(super) fn hits(&self, probability: f64) -> bool {
-        if probability <= 0.0 {
-            return false;
+        probability > 0.0 && self.draw() < probability
+    }
+
+    /// Lognormal with this sigma and a mean of 1. Nothing is drawn without a spread.
+    pub(super) fn factor(&self, spread: f64) -> f64 {
+        if spread <= 0.0 {
+            return 1.0;
         }
+        // Box and Muller's normal deviate; the logarithm is never of 0.
+        let (radius, angle) = (
+            (-2.0 * (1.0 - self.draw()).ln()).sqrt(),
+            std::f64::consts::TAU * self.draw(),
+        );
+        (spread * radius * angle.cos() - spread * spread / 2.0).exp()
+    }
+
+    /// From 0 to less than 1.
+    fn draw(&self) -> f64 {
         let drawn = mix(self.state.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN));
         // 53 bits: what a double holds exactly, so that a probability of 1 always strikes.
-        ((drawn >> 11) as f64) < probability * (1u64 << 53) as f64
+        (drawn >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -110,6 +125,21 @@ mod tests {
         assert!((4_700..5_300).contains(&hits), "{hits}");
         assert!((0..1_000).all(|_| dice.hits(1.0)));
         assert!(!(0..1_000).any(|_| dice.hits(0.0)));
+    }
+
+    #[test]
+    fn factors_have_a_mean_of_one_and_a_long_tail() {
+        let dice = Dice::new(7);
+        let mut factors: Vec<f64> = (0..20_000).map(|_| dice.factor(0.8)).collect();
+        let mean = factors.iter().sum::<f64>() / factors.len() as f64;
+        assert!((0.97..1.03).contains(&mean), "{mean}");
+        factors.sort_by(f64::total_cmp);
+        // The median of a lognormal is below its mean, and its 99th percentile e^(2.33 sigma) above the median.
+        assert!((0.70..0.75).contains(&factors[10_000]), "{}", factors[10_000]);
+        assert!((4.2..5.2).contains(&factors[19_800]), "{}", factors[19_800]);
+        let again = Dice::new(7);
+        assert_eq!(again.factor(0.8), Dice::new(7).factor(0.8));
+        assert_eq!(again.factor(0.0), 1.0);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::answers::Answer;
@@ -105,8 +106,9 @@ fn switch(shared: &Shared, request: &Request) -> Result<Answer, String> {
         given.insert(name.clone(), value);
     }
     let compiled = Faults::compile(given)?;
-    if compiled.rate() != current.rate() {
-        shared.limits.fill();
+    let (before, after) = (current.limits.rate(), compiled.limits.rate());
+    if before != after {
+        shared.limits.change(before, after, Instant::now());
     }
     if wanted.contains_key("seats") {
         shared.store.lock().set_seats(compiled.seats);
@@ -118,6 +120,7 @@ fn switch(shared: &Shared, request: &Request) -> Result<Answer, String> {
         shared.turns.falls_at(compiled.falls_at.unwrap_or(0));
     }
     let answer = Answer::json(200, &compiled.given);
+    shared.silence.send_replace(compiled.silent);
     *current = Arc::new(compiled);
     Ok(answer)
 }

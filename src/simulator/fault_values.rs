@@ -13,16 +13,6 @@ pub(super) enum Suspended {
     Counted,
 }
 
-/// What a 429 says about when to come again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum RetryAfter {
-    #[default]
-    Honest,
-    Seconds(u64),
-    Missing,
-    Date,
-}
-
 /// The shape in which every credential is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -40,13 +30,6 @@ pub(super) enum Bulk {
     Repeated,
     #[default]
     Both,
-}
-
-/// A token bucket's measures.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Rate {
-    pub(super) per_second: f64,
-    pub(super) burst: u32,
 }
 
 pub(super) fn flag(value: &str) -> Result<bool, String> {

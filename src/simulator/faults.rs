@@ -17,7 +17,6 @@
 //! | `not_member=204\|404` | the answer to removing somebody who is no member (default 204) |
 //! | `external` | every tenth generated group (`group-00010` …) is `EXTERNAL`: read-only |
 //! | `seats=N` | N users who were not added before in this run can be added, then 500 |
-//! | `retry_after=S\|none\|zero\|absurd\|date` | the `Retry-After` of a 429 |
 //! | `error_5xx=P` | 500, 502, 503, 504 in turn, half of them after the request took effect |
 //! | `slow=P:MS` | some answers take MS longer |
 //! | `cut=P` | the connection is closed instead of answering, half of the time after the request took effect |
@@ -28,6 +27,8 @@
 //! | `bad_token=TEXT` | a Basic password that is refused |
 //! | `forbid_writes` | writes answer 403, as to somebody who is no site administrator |
 //! | `down` | everything answers 503 |
+//! | `reset` | every request's connection is closed at once, without an answer and an effect |
+//! | `silent` | requests are taken and not answered; when it is switched off, their connections are closed. No effect |
 //! | `falls_at=N` | the Nth change to groups and members from now on takes effect, and from its answer on everything answers 503 |
 //! | `bulk=comma\|repeated\|both` | which form of `accountId` `user/bulk` understands (default both) |
 //! | `repeat_page` | every members' page after the first repeats the first |
@@ -41,12 +42,22 @@
 //! | `scim_unlinked` | no account id in any row |
 //! | `jira_blind` | as without "Browse users": both searches find nobody, groups are refused |
 //! | `jira_garbage=prefix` | up to five people more, who merely begin like the query |
-//! | `rate=R`, `burst=B`, `latency_ms=MS` | as the options of these names |
+//! | `latency_ms=MS` | as the option of this name |
+//! | `latency_spread=F` | each answer takes the latency times a factor of its own: lognormal with a sigma of F (up to 2) and a mean of 1 |
+//! | `rate=R`, `burst=B` | as the options of these names. What is in a bucket stays in it when they change; `null` for the rate takes the buckets away |
+//! | `others=R` | somebody else takes R a second, smoothly, out of every bucket that is in use |
+//! | `quota=POINTS` | all operations together have so many points (`points.rs`), then everything is 429 until the UTC hour is over |
+//! | `quota_window_s=S` | the quota's window, instead of the hour |
+//! | `retry_after=S\|none\|zero\|absurd\|date` | the `Retry-After` of a 429 |
+//! | `limit_headers=full\|retry_after\|bare\|beta\|loose` | what tells of a limit: all headers (default), `Retry-After` alone, nothing, `Beta-` twins of all and none of the others, a reset without seconds |
+//! | `limit_reason=TEXT` | the `RateLimit-Reason` of a 429 |
+//! | `near_limit`, `near_limit=false` | whether successes say `X-RateLimit-NearLimit` when less than a fifth is left (default: yes, but for `retry_after` and `bare`) |
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub(super) use super::fault_values::{Bulk, Rate, Refusal, RetryAfter, Suspended};
+pub(super) use super::fault_values::{Bulk, Refusal, Suspended};
 use super::fault_values::{flag, milliseconds, one_of, probability, whole};
+use super::limit_faults::{self, LimitFaults};
 use super::source_faults::{self, Sources};
 
 const NAMES: &[&str] = &[
@@ -59,7 +70,6 @@ const NAMES: &[&str] = &[
     "not_member",
     "external",
     "seats",
-    "retry_after",
     "error_5xx",
     "slow",
     "cut",
@@ -70,16 +80,21 @@ const NAMES: &[&str] = &[
     "bad_token",
     "forbid_writes",
     "down",
+    "reset",
+    "silent",
     "falls_at",
     "bulk",
     "repeat_page",
-    "rate",
-    "burst",
     "latency_ms",
+    "latency_spread",
 ];
 
 fn names() -> impl Iterator<Item = &'static str> {
-    NAMES.iter().chain(source_faults::NAMES).copied()
+    NAMES
+        .iter()
+        .chain(limit_faults::NAMES)
+        .chain(source_faults::NAMES)
+        .copied()
 }
 
 /// Every switch, as it stands.
@@ -95,7 +110,6 @@ pub(super) struct Faults {
     not_member: Option<u16>,
     pub(super) external: bool,
     pub(super) seats: Option<u64>,
-    pub(super) retry_after: RetryAfter,
     pub(super) error_5xx: f64,
     pub(super) slow: f64,
     pub(super) slow_by: Duration,
@@ -107,13 +121,15 @@ pub(super) struct Faults {
     pub(super) bad_token: Option<String>,
     pub(super) forbid_writes: bool,
     pub(super) down: bool,
+    pub(super) reset: bool,
+    pub(super) silent: bool,
     pub(super) falls_at: Option<u64>,
     pub(super) bulk: Bulk,
     pub(super) repeat_page: bool,
     pub(super) latency: Duration,
+    pub(super) latency_spread: f64,
+    pub(super) limits: LimitFaults,
     pub(super) sources: Sources,
-    per_second: Option<f64>,
-    burst: Option<u32>,
 }
 
 impl Faults {
@@ -147,17 +163,6 @@ impl Faults {
             "not_member" => self.not_member = Some(one_of(value, &[("204", 204), ("404", 404)])?),
             "external" => self.external = flag(value)?,
             "seats" => self.seats = Some(whole(value, u64::MAX)?),
-            "retry_after" => {
-                self.retry_after = match value {
-                    "none" => RetryAfter::Missing,
-                    "zero" => RetryAfter::Seconds(0),
-                    "absurd" => RetryAfter::Seconds(31_536_000),
-                    "date" => RetryAfter::Date,
-                    seconds => RetryAfter::Seconds(whole(seconds, u64::MAX).map_err(|_| {
-                        format!("expected a number of seconds, none, zero, absurd or date, not {seconds:?}")
-                    })?),
-                }
-            }
             "error_5xx" => self.error_5xx = probability(value)?,
             "slow" => {
                 let (chance, by) = value.split_once(':').ok_or("expected P:MS")?;
@@ -181,6 +186,8 @@ impl Faults {
             "bad_token" => self.bad_token = Some(value.to_owned()),
             "forbid_writes" => self.forbid_writes = flag(value)?,
             "down" => self.down = flag(value)?,
+            "reset" => self.reset = flag(value)?,
+            "silent" => self.silent = flag(value)?,
             "falls_at" => self.falls_at = Some(whole(value, u64::MAX)?),
             "bulk" => {
                 let forms = [
@@ -192,14 +199,11 @@ impl Faults {
             }
             "repeat_page" => self.repeat_page = flag(value)?,
             "latency_ms" => self.latency = milliseconds(value)?,
-            "rate" => {
-                let rate = value.parse().ok().filter(|rate| (0.001..=1_000_000.0).contains(rate));
-                self.per_second = Some(rate.ok_or("expected requests a second, from 0.001 to 1000000")?);
+            "latency_spread" => {
+                let spread = value.parse().ok().filter(|spread| (0.0..=2.0).contains(spread));
+                self.latency_spread = spread.ok_or("expected a spread from 0 to 2")?;
             }
-            "burst" => {
-                let burst = value.parse().ok().filter(|burst| (1..=1_000_000).contains(burst));
-                self.burst = Some(burst.ok_or("expected a number of requests, from 1 to 1000000")?);
-            }
+            _ if limit_faults::NAMES.contains(&name) => self.limits.switch(name, value)?,
             _ => return self.sources.switch(name, value),
         }
         Ok(())
@@ -222,15 +226,6 @@ impl Faults {
     /// The status of removing somebody who is no member.
     pub(super) fn not_member(&self) -> u16 {
         self.not_member.unwrap_or(204)
-    }
-
-    /// What each operation allows; none: as much as it can.
-    pub(super) fn rate(&self) -> Option<Rate> {
-        let per_second = self.per_second?;
-        Some(Rate {
-            per_second,
-            burst: self.burst.unwrap_or_else(|| per_second.ceil().max(1.0) as u32),
-        })
     }
 }
 
@@ -266,6 +261,12 @@ mod tests {
             ("bad_token", ""),
             ("down", "maybe"),
             ("seats", "-1"),
+            ("others", "-1"),
+            ("quota", "many"),
+            ("quota_window_s", "0"),
+            ("limit_headers", "none"),
+            ("limit_reason", "a\nb"),
+            ("latency_spread", "3"),
         ] {
             let refused = compile(name, value).unwrap_err();
             assert!(refused.starts_with(&format!("{name}: ")), "{refused}");
@@ -274,20 +275,12 @@ mod tests {
 
     #[test]
     fn a_burst_defaults_to_the_rate_rounded_up_and_to_one_at_least() {
-        assert_eq!(
-            compile("rate", "2.5").unwrap().rate(),
-            Some(Rate {
-                per_second: 2.5,
-                burst: 3
-            })
-        );
-        assert_eq!(
-            compile("rate", "0.1").unwrap().rate(),
-            Some(Rate {
-                per_second: 0.1,
-                burst: 1
-            })
-        );
-        assert_eq!(compile("burst", "4").unwrap().rate(), None);
+        let burst = |name, value| {
+            let rate = compile(name, value).unwrap().limits.rate();
+            rate.map(|rate| (rate.per_second, rate.burst))
+        };
+        assert_eq!(burst("rate", "2.5"), Some((2.5, 3)));
+        assert_eq!(burst("rate", "0.1"), Some((0.1, 1)));
+        assert_eq!(burst("burst", "4"), None);
     }
 }

@@ -22,7 +22,7 @@
 //! suspended has an active account in `users-bulk` all the same. A hidden address is absent from Jira's answers, and blank in
 //! its list of everybody.
 //!
-//! Order of the checks: rate (429, at once), delay, `down`, credential, the faults of chance, then the call.
+//! Order of the checks: `reset` and `silent`, quota and rate (429, at once), delay, `down`, credential, the faults of chance, then the call.
 mod admin;
 mod answers;
 mod asked;
@@ -33,10 +33,14 @@ mod data_file;
 mod fault_values;
 mod faults;
 mod jira;
+mod limit_faults;
+mod limit_headers;
 mod limits;
 mod options;
+mod points;
 mod profile;
 mod reads;
+mod reply;
 mod request;
 mod routes;
 mod scim;
@@ -59,6 +63,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::{Mutex, RwLock};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use chance::{Dice, Kind, Sequence};
@@ -102,6 +107,8 @@ struct Shared {
     users: RwLock<users::Users>,
     store: Mutex<Store>,
     faults: RwLock<Arc<Faults>>,
+    /// Whether nothing is answered, for those who wait for the end of it.
+    silence: watch::Sender<bool>,
     limits: limits::Limits,
     stats: stats::Stats,
     asked: asked::Asked,
@@ -130,6 +137,7 @@ impl Simulator {
             users: RwLock::new(start.users),
             store: Mutex::new(Store::new(start.groups, faults.seats)),
             turns: service::Turns::new(&faults),
+            silence: watch::Sender::new(faults.silent),
             faults: RwLock::new(Arc::new(faults)),
             limits: limits::Limits::default(),
             stats: stats::Stats::default(),

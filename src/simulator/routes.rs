@@ -59,6 +59,16 @@ operations! {
 }
 
 impl Operation {
+    /// Whether it changes groups or members, in whichever API.
+    pub(super) fn is_change(self) -> bool {
+        self.is_write()
+            || matches!(
+                self,
+                Self::AdminCreateGroup | Self::AdminDeleteGroup | Self::AdminAddMember | Self::AdminRemoveMember
+            )
+    }
+
+    /// Whether it changes something in version 1 of Confluence's API.
     pub(super) fn is_write(self) -> bool {
         matches!(
             self,

@@ -1,47 +1,30 @@
 //! From a request to an answer: limits, delays, credentials, the faults that strike, and only then the call itself.
-use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
-use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use http::Response;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::answers::Answer;
-use super::faults::{Faults, Rate, Refusal};
+use super::faults::{Faults, Refusal};
+use super::limits::State;
+use super::reply::{self, Body, Cut, Reply};
 use super::request::{Credential, Request};
 use super::routes::{self, Api, Operation, Route};
 use super::stats::End;
-use super::{Shared, admin, control, jira, reads, scim, v2, writes};
+use super::{Shared, admin, control, jira, limit_headers, points, reads, scim, v2, writes};
 
 /// The largest body that is looked at: 1 MiB.
 const LARGEST_BODY: usize = 1 << 20;
 /// Beyond this a body is not even read to its end.
 const LARGEST_DRAINED: usize = 16 << 20;
 
-/// What the fault `admin_429` says of the rate.
-const ONE_A_SECOND: Rate = Rate {
-    per_second: 1.0,
-    burst: 1,
-};
-const A_SECOND: Duration = Duration::from_secs(1);
-
 const TIMER_LATE: Duration = Duration::from_millis(1);
-
-/// The body of a response. It can fail, which closes the connection.
-pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-/// The connection is to be closed without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("cut")]
-pub(super) struct Cut;
 
 /// Which form of a fault comes next, and how often one strikes yet: each counts for itself.
 #[derive(Debug, Default)]
@@ -89,26 +72,29 @@ fn next(turn: &AtomicU64) -> u64 {
     turn.fetch_add(1, Ordering::Relaxed)
 }
 
-/// How a request ends on the wire.
-enum Reply {
-    Whole(Answer),
-    /// The body breaks off before the length that was announced.
-    Broken(Answer),
-    Cut,
-}
-
 /// Serves one request.
 pub(super) async fn serve(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
     let (head, body) = request.into_parts();
     let body = read(body).await?;
     let request = Request::new(head, body);
     if request.path.starts_with("/_sim/") {
-        return Ok(whole(control::answer(&shared, &request)));
+        return Ok(reply::whole(control::answer(&shared, &request)));
+    }
+    let faults = Arc::clone(&shared.faults.read());
+    if faults.reset || faults.silent {
+        let operation = routes::find(&request.method, &request.path).operation();
+        shared.stats.arrived(operation);
+        shared.stats.ended(operation, End::Ignored);
+        if !faults.reset {
+            // Whoever hangs up meanwhile ends this as well.
+            let _ = shared.silence.subscribe().wait_for(|is_silent| !is_silent).await;
+        }
+        return Err(Cut);
     }
     // On a task of its own: a caller that hangs up does not call back what Cloud was told to do.
-    match tokio::spawn(async move { api(&shared, &request).await }).await {
-        Ok(Reply::Whole(answer)) => Ok(whole(answer)),
-        Ok(Reply::Broken(answer)) => Ok(broken(answer)),
+    match tokio::spawn(async move { api(&shared, &faults, &request).await }).await {
+        Ok(Reply::Whole(answer)) => Ok(reply::whole(answer)),
+        Ok(Reply::Broken(answer)) => Ok(reply::broken(answer)),
         Ok(Reply::Cut) | Err(_) => Err(Cut),
     }
 }
@@ -132,27 +118,33 @@ async fn read(mut body: Incoming) -> Result<Option<Bytes>, Cut> {
     Ok((length <= LARGEST_BODY).then(|| kept.freeze()))
 }
 
-async fn api(shared: &Shared, request: &Request) -> Reply {
+async fn api(shared: &Shared, faults: &Faults, request: &Request) -> Reply {
     let arrived = Instant::now();
     let route = routes::find(&request.method, &request.path);
     let operation = route.operation();
-    let faults = Arc::clone(&shared.faults.read());
     shared.stats.arrived(operation);
     shared.asked.arrived(operation, request);
     let spared = operation == Operation::TenantInfo;
-    if !spared
-        && let Some(rate) = faults.rate()
-        && let Err(wait) = shared.limits.take(operation, rate, arrived)
-    {
-        shared.stats.ended(End::Limited);
-        return Reply::Whole(Answer::too_many(rate, wait, faults.retry_after));
-    }
     let is_admin = request.api == Api::Admin;
-    if is_admin && shared.turns.is_too_many() {
-        shared.stats.ended(End::Limited);
-        return Reply::Whole(Answer::too_many(ONE_A_SECOND, A_SECOND, faults.retry_after));
-    }
-    let mut delay = faults.latency;
+    let admitted = if spared {
+        Ok(None)
+    } else {
+        let admitted = shared.limits.admit(&faults.limits, operation, arrived);
+        if admitted.is_ok() && is_admin && shared.turns.is_too_many() {
+            Err(State::A_SECOND)
+        } else {
+            admitted
+        }
+    };
+    let state = match admitted {
+        Ok(state) => state,
+        Err(state) => {
+            shared.stats.ended(operation, End::Limited);
+            return Reply::Whole(limit_headers::too_many(&faults.limits, state));
+        }
+    };
+    shared.stats.accepted(operation);
+    let mut delay = faults.latency.mul_f64(shared.dice.factor(faults.latency_spread));
     if is_admin {
         delay += faults.sources.admin_slow;
     }
@@ -162,15 +154,28 @@ async fn api(shared: &Shared, request: &Request) -> Reply {
     if !delay.is_zero() {
         wait_until(arrived + delay).await;
     }
-    let reply = if spared {
-        Reply::Whole(execute(shared, &faults, request, &route))
+    let mut reply = if spared {
+        Reply::Whole(execute(shared, faults, request, &route))
     } else {
-        decide(shared, &faults, request, &route)
+        decide(shared, faults, request, &route)
     };
-    shared.stats.ended(match &reply {
-        Reply::Whole(answer) | Reply::Broken(answer) => End::Answered(answer.status, arrived.elapsed()),
-        Reply::Cut => End::Cut,
-    });
+    let end = match reply.answer() {
+        Some(answer) => {
+            if let Some(allowance) = faults.limits.allowance()
+                && !spared
+            {
+                let points = points::of(operation, answer);
+                shared.limits.spend(allowance, points);
+                shared.stats.spent(points);
+            }
+            if let Some(state) = state {
+                limit_headers::warn(answer, &faults.limits, state);
+            }
+            End::Answered(answer.status, arrived.elapsed())
+        }
+        None => End::Cut,
+    };
+    shared.stats.ended(operation, end);
     reply
 }
 
@@ -335,43 +340,4 @@ fn refusal(request: &Request, status: u16, text: &str) -> Answer {
         Api::Admin => admin::plain_error(status, text),
         Api::Scim => scim::error(request, status, None, text),
     }
-}
-
-fn whole(mut answer: Answer) -> Response<Body> {
-    let body = std::mem::take(&mut answer.body);
-    respond(
-        answer,
-        Full::new(body)
-            .map_err(|never: Infallible| match never {})
-            .boxed_unsync(),
-    )
-}
-
-/// The length of the whole body, and half of it.
-fn broken(mut answer: Answer) -> Response<Body> {
-    let mut body = std::mem::take(&mut answer.body);
-    answer.headers.push(("content-length", body.len().to_string()));
-    body.truncate(body.len() / 2);
-    let half = futures_util::stream::iter([Ok(Frame::data(body))]);
-    // The half is on its way before the connection breaks: hyper writes what it has whenever a body makes it wait.
-    let end = futures_util::stream::once(async {
-        tokio::task::yield_now().await;
-        Err(io::Error::from(io::ErrorKind::ConnectionAborted))
-    });
-    respond(answer, StreamBody::new(half.chain(end)).boxed_unsync())
-}
-
-fn respond(answer: Answer, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    if let Some(content_type) = answer.content_type {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    }
-    for (name, value) in answer.headers {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(name, value);
-        }
-    }
-    response
 }

@@ -59,6 +59,40 @@ async fn every_request_is_counted_by_operation_and_status_until_it_is_reset() {
 }
 
 #[tokio::test]
+async fn a_laboratory_sees_what_was_accepted_what_was_not_and_when() {
+    let cloud = Cloud::start(Options {
+        latency_ms: 30,
+        rate: Some(0.01),
+        burst: Some(3),
+        ..Options::default()
+    })
+    .await;
+    futures_util::future::join_all((0..5).map(|_| cloud.get("/group"))).await;
+    cloud.get("/user/current").await;
+    let stats = cloud.stats().await;
+    let of = |what: &str, operation: &str| stats[what][operation].as_u64().unwrap();
+    assert_eq!((of("accepted", "list_groups"), of("limited", "list_groups")), (3, 2));
+    assert_eq!(
+        (of("accepted", "current_user"), of("limited_at_first", "list_groups")),
+        (1, 2)
+    );
+    assert_eq!(stats["most_under_way"], 3);
+    assert_eq!(stats["timeline"]["step_ms"], 100);
+    let sum = |line: &str| -> u64 {
+        let steps = stats["timeline"][line].as_array().unwrap();
+        steps.iter().map(|step| step.as_u64().unwrap()).sum()
+    };
+    assert_eq!((sum("accepted"), sum("limited"), sum("ignored")), (4, 2, 0));
+    cloud.reset().await;
+    let stats = cloud.stats().await;
+    assert_eq!(stats["timeline"]["accepted"], json!([]));
+    assert_eq!(
+        (&stats["most_under_way"], &stats["limited"]["list_groups"]),
+        (&json!(0), &json!(0))
+    );
+}
+
+#[tokio::test]
 async fn the_truth_of_an_unknown_group_is_not_found() {
     let cloud = Cloud::start(Options::default()).await;
     for path in ["/_sim/members?group=none", "/_sim/members", "/_sim/none", "/_sim/"] {

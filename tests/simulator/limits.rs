@@ -53,7 +53,6 @@ async fn a_refusal_says_when_to_come_again_as_truly_as_it_is_told() {
     assert!(refused.json()["message"].is_string());
 
     cloud.switch(json!({ "rate": 0.001 })).await;
-    assert_eq!(cloud.get("/group").await.status, 200);
     let retry_after = async |value: &str| -> Reply {
         cloud.switch(json!({ "retry_after": value })).await;
         let refused = cloud.get("/group").await;
@@ -75,10 +74,34 @@ async fn a_rate_can_be_set_and_taken_away_at_run_time() {
     assert_eq!(statuses(&cloud, "/group", 10).await, [200; 10]);
     cloud.switch(json!({ "rate": 0.01, "burst": 2 })).await;
     assert_eq!(statuses(&cloud, "/group", 3).await, [200, 200, 429]);
-    cloud.switch(json!({ "burst": null })).await;
-    assert_eq!(statuses(&cloud, "/group", 2).await, [200, 429]);
     cloud.switch(json!({ "rate": null })).await;
     assert_eq!(statuses(&cloud, "/group", 5).await, [200; 5]);
+    cloud.switch(json!({ "rate": 0.01 })).await;
+    assert_eq!(statuses(&cloud, "/group", 3).await, [200, 200, 429]);
+}
+
+#[tokio::test]
+async fn a_change_of_the_rate_fills_no_bucket_and_spills_what_is_too_much() {
+    let cloud = Cloud::start(limited(0.01, 10)).await;
+    assert_eq!(statuses(&cloud, "/group", 4).await, [200; 4]);
+    cloud.switch(json!({ "burst": 2 })).await;
+    assert_eq!(statuses(&cloud, "/group", 3).await, [200, 200, 429]);
+    cloud.switch(json!({ "burst": 100, "rate": 0.02 })).await;
+    assert_eq!(statuses(&cloud, "/group", 1).await, [429]);
+    // Whoever was never asked is full.
+    assert_eq!(statuses(&cloud, "/user/current", 1).await, [200]);
+}
+
+#[tokio::test]
+async fn others_take_their_share_of_what_comes_in() {
+    let cloud = Cloud::start(limited(20.0, 1)).await;
+    cloud.switch(json!({ "others": 20 })).await;
+    assert_eq!(cloud.get("/group").await.status, 200);
+    tokio::time::sleep(Duration::from_millis(110)).await;
+    assert_eq!(cloud.get("/group").await.status, 429);
+    cloud.switch(json!({ "others": null })).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(cloud.get("/group").await.status, 200);
 }
 
 #[tokio::test]
@@ -108,4 +131,23 @@ async fn some_answers_are_slower_when_told_so() {
     let start = Instant::now();
     assert_eq!(cloud.get("/group").await.status, 200);
     assert!(start.elapsed() < Duration::from_millis(2_500));
+}
+
+#[tokio::test]
+async fn answers_spread_around_the_latency_when_told_so() {
+    let cloud = Cloud::start(Options {
+        latency_ms: 20,
+        ..faults(&["latency_spread=0.6"])
+    })
+    .await;
+    let mut took = Vec::new();
+    for _ in 0..60 {
+        let start = Instant::now();
+        assert_eq!(cloud.get("/group").await.status, 200);
+        took.push(start.elapsed());
+    }
+    took.sort_unstable();
+    // Some are quicker than the latency, which is certain without a spread, and some much slower.
+    assert!(took[0] < Duration::from_millis(15), "{took:?}");
+    assert!(took[59] > Duration::from_millis(35), "{took:?}");
 }
