@@ -217,7 +217,7 @@ impl Client {
         let operation = call.operation;
         let (mut tries, mut failures, mut doubtful) = (0_u32, 0_u32, false);
         let (mut forgiven, mut seat_sign) = (false, false);
-        let mut successes_at_first_failure = 0;
+        let (mut answered, mut alone) = (0, 0_u32);
         let mut cause = String::new();
         let flow = request.flow();
         loop {
@@ -369,19 +369,22 @@ impl Client {
             };
             if counts {
                 failures += 1;
-                if failures == 1 {
-                    successes_at_first_failure = self.successes.load(Ordering::Relaxed);
-                }
                 if doubtful && !operation.is_safe_to_repeat() {
                     return Err(unavailable(&cause, doubtful));
                 }
-                let others_succeed = self.successes.load(Ordering::Relaxed) > successes_at_first_failure;
-                let worn_out = failures >= self.max_tries
-                    && match patience {
-                        Patience::Until(_) => true,
-                        // While Cloud is down a bulk operation waits for it; a fault of this one request ends.
-                        Patience::WhileUnder(_) => others_succeed || self.is_up(credential, request).await,
-                    };
+                let before = std::mem::replace(&mut answered, self.successes.load(Ordering::Relaxed));
+                let others_succeed = failures > 1 && answered > before;
+                let is_last = failures >= self.max_tries;
+                let worn_out = match patience {
+                    Patience::Until(_) => is_last,
+                    // While Cloud is down a bulk operation waits for it; a fault of this one request ends. Cloud must have
+                    // been there at two failures in a row: it may have come back after the first.
+                    Patience::WhileUnder(_) => {
+                        let is_there = others_succeed || (is_last && self.is_up(credential, request).await);
+                        alone = if is_there { alone + 1 } else { 0 };
+                        is_last && alone >= 2
+                    }
+                };
                 if worn_out {
                     return Err(unavailable(&cause, doubtful));
                 }
@@ -414,12 +417,11 @@ impl Client {
         }
     }
 
-    /// What an answer costs of the quota: 1, and for a read 2 more for every user or group in it.
+    /// What an answer costs of the quota besides the 1 of its request: for a read 2 for every user or group in it.
     fn points(&self, operation: Operation, body: &[u8]) -> u64 {
         match self.pays {
-            Pays::Points if !operation.is_write() => 1 + 2 * wire::rows(body),
-            Pays::Points => 1,
-            Pays::Requests => 0,
+            Pays::Points if !operation.is_write() => 2 * wire::rows(body),
+            Pays::Points | Pays::Requests => 0,
         }
     }
 

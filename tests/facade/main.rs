@@ -43,6 +43,7 @@ mod moving;
 mod open_mode;
 mod operations;
 mod outcomes;
+mod pace;
 mod paging;
 mod passthrough;
 mod patience;

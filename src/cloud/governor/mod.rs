@@ -379,6 +379,7 @@ impl State {
     fn take(&mut self, operation: Operation, now: Instant) -> Slip {
         self.under_way += 1;
         self.breaker.left(now);
+        self.quota.spend(1, now);
         match self.lanes.get_mut(operation as usize) {
             Some(lane) => lane.take(now),
             None => Slip::none(now),
@@ -486,7 +487,7 @@ enum End {
 }
 
 impl Permit {
-    /// Cloud answered the question, one way or the other. `points`: what it cost of the quota.
+    /// Cloud answered the question, one way or the other. `points`: what it cost of the quota besides the request's 1.
     pub fn accepted(self, headers: &HeaderMap, points: u64) {
         let told = Told::read(headers, self.governor.0.waits.believed);
         {
