@@ -32,16 +32,18 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What settings say about the pace.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Requests under way at once.
     pub max_in_flight: usize,
     /// Requests that wait.
     pub max_waiting: usize,
-    /// Requests of one kind a second, at most, and before anything is learned.
+    /// Requests of one kind a second, at most.
     pub most: Option<f64>,
+    /// The same before anything is learned.
     pub start: Option<f64>,
-    /// Points of the hourly quota, 0: not counted; and the share of them that is kept for reads.
+    /// Points of the hourly quota; 0: not counted.
     pub points: u64,
+    /// The share of them that is kept for reads.
     pub reserve_percent: u64,
     /// No answer comes later than this.
     pub try_timeout: Duration,
@@ -49,8 +51,10 @@ pub(super) struct Limits {
 
 /// The waits between tries.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waits {
+pub struct Waits {
+    /// The longest wait after the first failure; each one doubles it.
     pub base: Duration,
+    /// The longest wait of all.
     pub cap: Duration,
     /// A `Retry-After` above this is not believed.
     pub believed: Duration,
@@ -58,9 +62,10 @@ pub(super) struct Waits {
 
 /// Why a request does not leave.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub struct Refusal {
     /// When it may be worth asking again.
     pub retry_after: Duration,
+    /// The reason, as part of a sentence.
     pub why: &'static str,
 }
 
@@ -70,8 +75,9 @@ const FULL: &str = "too many requests wait already";
 const SPENT: &str = "the quota of this hour is used up";
 const OUTAGE: &str = "it does not answer";
 
+/// Decides when requests leave; clones are the same one.
 #[derive(Clone, Debug)]
-pub(super) struct Governor(Arc<Inner>);
+pub struct Governor(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -99,7 +105,8 @@ type Turn = Result<Slip, Refusal>;
 
 /// The right to have one request under way; to be told how it ended. One that is dropped untold was broken off.
 #[must_use]
-pub(super) struct Permit {
+#[derive(Debug)]
+pub struct Permit {
     governor: Governor,
     operation: Operation,
     flow: Flow,
@@ -130,6 +137,8 @@ impl Drop for Waiting<'_> {
 }
 
 impl Governor {
+    /// One that has learned nothing yet.
+    #[must_use]
     pub fn new(limits: Limits, waits: Waits, metrics: Metrics) -> Self {
         let now = Instant::now();
         let bounds = Bounds {
@@ -228,6 +237,7 @@ impl Governor {
     }
 
     /// For how long no request of this kind may leave.
+    #[must_use]
     pub fn shut_for(&self, operation: Operation) -> Option<Duration> {
         let now = Instant::now();
         let (until, _) = self.0.state.lock().not_before(operation, now)?;
@@ -235,15 +245,25 @@ impl Governor {
     }
 
     /// Whether the first of many requests of this kind would leave within `time`.
+    ///
+    /// # Errors
+    /// It would not.
     pub fn would_begin(&self, operation: Operation, time: Duration) -> Result<(), Refusal> {
         self.0.state.lock().refuse(operation, Some(time), Instant::now())
     }
 
     /// Requests a second of this kind, where a limit was learned or set.
+    #[must_use]
     pub fn per_second(&self, operation: Operation) -> Option<f64> {
         let state = self.0.state.lock();
         let lane = state.lanes.get(operation as usize)?;
         lane.per_second().or(lane.rate())
+    }
+
+    /// How many requests wait for their turn.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.state.lock().queue.len()
     }
 
     /// Leave to try again what failed.
@@ -255,6 +275,7 @@ impl Governor {
     }
 
     /// The wait before the next try after `tries` failed ones: full jitter, growing.
+    #[must_use]
     pub fn backoff(&self, tries: u32) -> Duration {
         let waits = &self.0.waits;
         let most = waits
