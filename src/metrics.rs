@@ -61,6 +61,13 @@ pub struct Lookup {
     pub result: &'static str,
 }
 
+/// Labels of a list that was told though it was old.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Stale {
+    /// Which list.
+    pub list: &'static str,
+}
+
 /// Labels of a reading of the identity map anew.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
@@ -98,6 +105,8 @@ pub struct Metrics {
     pub cloud_outage: Gauge,
     /// Cache look-ups.
     pub lookups: Family<Lookup, Counter>,
+    /// Lists told as they were read before, because Cloud could not be asked.
+    pub stale_answers: Family<Stale, Counter>,
     /// Names skipped, by reason.
     pub skipped: Family<Reason, Counter>,
     /// Bulk operations running.
@@ -194,6 +203,11 @@ impl Metrics {
         );
         let cloud_outage = register!("cloud_outage", "1 while Cloud only fails", Gauge::default());
         let lookups = register!("lookups", "Cache look-ups", Family::<Lookup, Counter>::default());
+        let stale_answers = register!(
+            "stale_answers",
+            "Lists told as they were read before, because Cloud could not be asked",
+            Family::<Stale, Counter>::default()
+        );
         let skipped = register!(
             "skipped",
             "Names of bulk calls that were skipped",
@@ -257,6 +271,7 @@ impl Metrics {
             cloud_quota_left,
             cloud_outage,
             lookups,
+            stale_answers,
             skipped,
             operations,
             audit_failures,
@@ -275,6 +290,11 @@ impl Metrics {
     /// Counts a look-up in `cache`.
     pub fn looked_up(&self, cache: &'static str, result: &'static str) {
         self.lookups.get_or_create(&Lookup { cache, result }).inc();
+    }
+
+    /// Counts a list that was told though it was old.
+    pub fn told_stale(&self, list: &'static str) {
+        self.stale_answers.get_or_create(&Stale { list }).inc();
     }
 
     /// Tries of one kind of request to Cloud, however they ended.

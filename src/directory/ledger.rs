@@ -264,6 +264,19 @@ impl Ledger {
         others.chain(groups.outdated).any(|at| self.outdates(at, read))
     }
 
+    /// Whether a name (ignoring case) may mean another group than what was read at `read` tells: another view made one of that
+    /// name since, or one whose id is not known, or a change of it was left in doubt.
+    pub fn name_is_stale(&self, key: &NameKey, read: Instant, view: View) -> bool {
+        let log = self.groups.lock();
+        let made = log.created.get(key).into_iter().flatten();
+        let unseen = made.filter(|created| created.view != view || created.group.is_none());
+        let doubted = log.doubted.get(key).copied();
+        unseen
+            .map(|created| created.at)
+            .chain(doubted)
+            .any(|at| self.outdates(at, read))
+    }
+
     /// Takes out the groups we deleted. An id is never used again, so a deletion holds for good.
     pub fn without_deleted(&self, groups: &mut Vec<Group>) {
         let log = self.groups.lock();
@@ -365,6 +378,23 @@ mod tests {
         let prompt = Ledger::new(Duration::ZERO, Duration::from_secs(60));
         prompt.member_changed(&group, &account, Some(true), 1);
         assert!(!prompt.overlay(&group, Instant::now(), 2).stale);
+    }
+
+    #[test]
+    fn a_name_is_doubted_alone_and_by_those_who_did_not_make_its_group() {
+        let ledger = Ledger::new(Duration::from_secs(10), Duration::from_secs(60));
+        let before = Instant::now();
+        let (made, doubted) = (GroupName::new("Made"), GroupName::new("Doubted"));
+        let group = Group::just_made(GroupId::new("g"), made.clone());
+        ledger.group_created(made.clone(), Some(group), 1);
+        ledger.group_doubted(&doubted);
+        let is_stale = |name: &str, view| ledger.name_is_stale(&GroupName::new(name).key(), before, view);
+        assert!(is_stale("made", 2) && !is_stale("made", 1));
+        assert!(is_stale("doubted", 1) && is_stale("doubted", 2));
+        assert!(!is_stale("other", 1) && !is_stale("other", 2));
+        assert!(!ledger.name_is_stale(&doubted.key(), Instant::now(), 1));
+        ledger.group_created(GroupName::new("Nameless"), None, 1);
+        assert!(is_stale("nameless", 1));
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Process {
     #[must_use]
     pub fn new(map: Arc<Current>, books: Books, store: Store, metrics: Metrics, settings: Arc<Settings>) -> Self {
         let cache = &settings.cache;
-        let life = seconds(cache.members_ttl_s.max(cache.groups_ttl_s));
+        let life = seconds(cache.members_ttl_s.max(cache.groups_ttl_s).max(cache.stale_if_error_s));
         Self {
             ledger: Arc::new(Ledger::new(seconds(cache.read_lag_s), life.max(members::LONGEST_LIFE))),
             members: Claims::new(),

@@ -1,6 +1,7 @@
 //! The six calls: what a request asks for, put to the domain, and its answer put into the legacy words.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -11,7 +12,7 @@ use super::body::{self, Lost};
 use super::dates::Pattern;
 use super::delivery::Delivered;
 use super::query::Query;
-use super::reply::Told;
+use super::reply::{STALE, Told};
 use super::wire::{self, Dates, Words};
 use super::{Call, Error, Extender, Request, options};
 use crate::directory::{self, Change, Conduct, Directory, Order, What};
@@ -45,6 +46,13 @@ impl Success {
             delivered: None,
             headers: Vec::new(),
         }
+    }
+
+    /// The same, marked with the age of what it tells if Cloud could not be asked.
+    fn aged(mut self, age: Option<Duration>) -> Self {
+        self.headers
+            .extend(age.map(|age| (STALE, HeaderValue::from(age.as_secs()))));
+        self
     }
 }
 
@@ -91,7 +99,7 @@ impl Extender {
                     pattern: &pattern,
                     zone: &self.zone,
                 };
-                return Ok(Success::of(wire::members(&members, page, detail, dates)));
+                return Ok(Success::of(wire::members(&members.list, page, detail, dates)).aged(members.age));
             }
             Call::GetGroups => {
                 let page = query
@@ -101,7 +109,7 @@ impl Extender {
                     .list_groups(&context())
                     .await
                     .map_err(|error| self.failed(error))?;
-                return Ok(Success::of(wire::groups(&groups, page)));
+                return Ok(Success::of(wire::groups(&groups.list, page)).aged(groups.age));
             }
             Call::AddUsers => (What::Members(Change::Add, group()?), &wire::ADD_USERS),
             Call::RemoveUsers => (What::Members(Change::Remove, group()?), &wire::REMOVE_USERS),

@@ -23,6 +23,7 @@ const USER_NAME: HeaderName = HeaderName::from_static("x-ausername");
 pub(super) const SKIPPED: HeaderName = HeaderName::from_static("x-facade-skipped");
 pub(super) const REPORT: HeaderName = HeaderName::from_static("x-facade-report");
 pub(super) const DRY_RUN: HeaderName = HeaderName::from_static("x-facade-dry-run");
+pub(super) const STALE: HeaderName = HeaderName::from_static("x-facade-stale");
 /// As Java's URLEncoder leaves them.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*');
 

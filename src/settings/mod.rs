@@ -139,6 +139,7 @@ pub struct Cache {
     pub max_groups: u64,
     pub max_accounts: u64,
     pub read_lag_s: u64,
+    pub stale_if_error_s: u64,
 }
 
 /// Section `audit`: the files' sizes.

@@ -112,6 +112,13 @@ impl Settings {
             "extender.max_removed_percent must be at most 100; 0: no limit",
         );
 
+        let cache = &self.cache;
+        check(
+            cache.stale_if_error_s == 0 || cache.stale_if_error_s >= cache.members_ttl_s.max(cache.groups_ttl_s),
+            "cache.stale_if_error_s must be 0 (off), or at least cache.members_ttl_s and cache.groups_ttl_s: what is younger \
+             is not old",
+        );
+
         let cloud = &self.cloud;
         if let Err(text) = cloud.site() {
             check(false, &text);
@@ -237,7 +244,7 @@ impl Settings {
 
 impl Settings {
     /// Every setting that is a time.
-    fn durations(&self) -> [(&'static str, u64); 23] {
+    fn durations(&self) -> [(&'static str, u64); 24] {
         let (inbound, extender, cache, cloud) = (&self.inbound, &self.extender, &self.cache, &self.cloud);
         [
             ("shutdown_s", self.shutdown_s),
@@ -258,6 +265,7 @@ impl Settings {
             ("cache.accounts_ttl_s", cache.accounts_ttl_s),
             ("cache.negative_ttl_s", cache.negative_ttl_s),
             ("cache.read_lag_s", cache.read_lag_s),
+            ("cache.stale_if_error_s", cache.stale_if_error_s),
             ("identity.map_reload_s", self.identity.map_reload_s),
             ("cloud.scim.refresh_s", cloud.scim.refresh_s),
             ("cloud.connect_timeout_ms", cloud.connect_timeout_ms),

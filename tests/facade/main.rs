@@ -55,5 +55,6 @@ mod robustness;
 mod seats;
 mod shutdown;
 mod sources;
+mod stale;
 mod undo;
 mod urls;

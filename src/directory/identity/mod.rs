@@ -29,7 +29,7 @@ pub use claims::Claim;
 pub use current::Current;
 pub use live::Drivers;
 pub use map::{Column, Entry, Faults, Map, Meaning, Unlinked};
-pub use names::{Row, Shown, Wish};
+pub use names::{Asking, Row, Shown, Wish};
 pub use resolve::Resolution;
 
 use crate::cloud::{BULK, Confluence, Error, Operation, Patience, Profile};
@@ -311,7 +311,18 @@ impl Identity {
         Ok(found)
     }
 
-    /// The same, past the cache.
+    /// What Cloud showed of these accounts, as far as that is remembered; nobody is asked.
+    pub async fn remembered(&self, ids: &[AccountId]) -> HashMap<AccountId, Arc<Profile>> {
+        let mut found = HashMap::new();
+        for id in ids {
+            if let Some(profile) = self.profile(id).await {
+                found.insert(id.clone(), profile);
+            }
+        }
+        found
+    }
+
+    /// What Cloud shows of them now, past the cache.
     async fn profiles_now(
         &self,
         ids: &[AccountId],

@@ -50,6 +50,15 @@ pub struct Shown<'a> {
     pub through: Option<Unlinked<'a>>,
 }
 
+/// Who may be asked in order to show somebody.
+#[derive(Clone, Copy, Debug)]
+pub enum Asking<'a> {
+    /// Cloud, and the sources that are asked by calls, on behalf of a request.
+    Cloud(&'a Confluence, &'a Context),
+    /// Nobody: what is remembered has to do.
+    Nobody,
+}
+
 /// A name that an account might be shown under.
 struct Candidate {
     name: Arc<str>,
@@ -68,8 +77,7 @@ impl Identity {
         rows: &[Row],
         map: &'m Map,
         wish: Wish<'_>,
-        cloud: &Confluence,
-        context: &Context,
+        asking: Asking<'_>,
     ) -> Result<Vec<Shown<'m>>, directory::Error> {
         let accounts: Vec<AccountId> = rows.iter().map(|row| row.account.clone()).collect();
         let learned = self.heard.names_of(&accounts).await.map_err(unreadable)?;
@@ -89,7 +97,9 @@ impl Identity {
         let mut old = self.old(&candidates, &heard);
         // The others are asked about at the next reading: none is to wait for thousands of questions.
         old.truncate(MOST_OLD);
-        if !old.is_empty() {
+        if let Asking::Cloud(cloud, context) = asking
+            && !old.is_empty()
+        {
             for name in &old {
                 self.refreshed.insert(NameKey::of(name), ());
             }

@@ -1,5 +1,6 @@
 //! Who is in a group: read once for all who ask, kept for a while, and laid under our own changes.
 
+mod kept;
 mod membership;
 mod reading;
 mod roster;
@@ -39,6 +40,9 @@ pub struct Members {
     rosters: Cache<(GroupId, Depth), Arc<Roster>>,
     /// The last roster of each group, for as long as no new one can be read.
     last: Cache<(GroupId, Depth), Arc<Roster>>,
+    /// How old it may be while our own changes keep a new one from being read, and how old while Cloud cannot be asked.
+    moving_life: Duration,
+    stale_life: Duration,
     heads: Cache<GroupId, Arc<Head>>,
     member_of: Cache<AccountId, Arc<MemberOf>>,
     write_life: Duration,
@@ -66,13 +70,16 @@ impl Members {
                 .build()
         };
         let life = settings::seconds(settings.members_ttl_s);
+        let (moving_life, stale_life) = (life.max(LONGEST_LIFE), settings::seconds(settings.stale_if_error_s));
         Self {
             cloud,
             admin,
             ledger,
             view,
             rosters: rosters(life),
-            last: rosters(life.max(LONGEST_LIFE)),
+            last: rosters(moving_life.max(stale_life)),
+            moving_life,
+            stale_life,
             heads: Cache::builder().max_capacity(1000).time_to_live(brief).build(),
             member_of: Cache::builder().max_capacity(10_000).time_to_live(brief).build(),
             write_life,
@@ -97,9 +104,10 @@ impl Members {
             return Ok(loaded);
         }
         // Our own changes kept tearing the pages apart.
-        match self.last.get(&(group.clone(), depth)).await {
-            Some(last) if !self.ledger.overlay(group, last.read, self.view).stale => Ok(Some(last)),
-            _ => Err(torn()),
+        let last = self.last.get(&(group.clone(), depth)).await;
+        match last.filter(|last| last.read.elapsed() <= self.moving_life && is_good(last)) {
+            Some(last) => Ok(Some(last)),
+            None => Err(torn()),
         }
     }
 
@@ -123,11 +131,8 @@ impl Members {
 
     /// A reading at least as deep, if one is good enough; those that are not are forgotten.
     async fn kept(&self, group: &GroupId, depth: Depth, is_good: impl Fn(&Roster) -> bool) -> Option<Arc<Roster>> {
-        for deep in [Depth::Pages, Depth::Whole, Depth::Briefed] {
+        for deep in depth.or_deeper() {
             let key = (group.clone(), deep);
-            if deep < depth {
-                continue;
-            }
             if let Some(roster) = self.rosters.get(&key).await {
                 if is_good(&roster) {
                     return Some(roster);

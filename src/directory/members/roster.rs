@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -11,7 +11,7 @@ use crate::cloud::Profile;
 use crate::directory::Error;
 use crate::model::{AccountId, Member};
 
-/// How much of a group is read. Whoever wants less is content with more.
+/// How much of a group is read, from the least to the most. Whoever wants less is content with more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Depth {
     /// Whom Confluence shows on its pages: without those who are suspended.
@@ -22,11 +22,21 @@ pub enum Depth {
     Briefed,
 }
 
+impl Depth {
+    /// This depth, and those below it.
+    pub fn or_deeper(self) -> impl Iterator<Item = Self> {
+        let all = [Self::Pages, Self::Whole, Self::Briefed];
+        all.into_iter().filter(move |depth| *depth >= self)
+    }
+}
+
 /// A group's members as Cloud told them, from one reading.
 #[derive(Debug)]
 pub struct Roster {
     /// When the reading began: a change made later is not in it.
     pub read: Instant,
+    /// How long the reading took.
+    pub took: Duration,
     pub rows: Vec<Arc<Profile>>,
     pub ids: HashSet<AccountId>,
     /// The rows as the legacy side shows them, for one version of our own changes.
@@ -47,10 +57,12 @@ struct Shown {
 }
 
 impl Roster {
+    /// Members whose reading, begun at `read`, has ended now.
     pub fn new(read: Instant, rows: Vec<Arc<Profile>>) -> Self {
         let ids = rows.iter().map(|row| row.account.clone()).collect();
         Self {
             read,
+            took: read.elapsed(),
             rows,
             ids,
             shown: Mutex::new(None),
@@ -61,6 +73,11 @@ impl Roster {
     /// Has the rows' names learned, once for all who show them.
     pub async fn learned<F: Future<Output = Result<(), Error>>>(&self, learn: impl FnOnce() -> F) -> Result<(), Error> {
         self.learned.get_or_try_init(learn).await.copied()
+    }
+
+    /// Whether the rows' names are known.
+    pub fn is_learned(&self) -> bool {
+        self.learned.initialized()
     }
 
     /// The rows as they are shown, if they were made for this version, and complete if `complete` is asked for.

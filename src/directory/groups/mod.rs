@@ -1,4 +1,6 @@
-//! Group names to groups, and the list of all groups.
+//! Group names to groups, and the list of all groups; `kept` is what is still known of both when Cloud cannot be asked.
+
+mod kept;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,17 +26,29 @@ const MOST_READINGS: usize = 4;
 #[derive(Debug)]
 pub struct List {
     read: Instant,
+    /// How long the reading took.
+    took: Duration,
+    /// Whether it was read to its end: else there may be more groups of the same name in another case.
+    is_whole: bool,
     groups: Vec<Group>,
     by_key: HashMap<NameKey, Vec<usize>>,
 }
 
 impl List {
+    /// Groups whose reading, begun at `read`, has ended now.
     fn new(read: Instant, groups: Vec<Group>) -> Self {
+        let took = read.elapsed();
         let mut by_key: HashMap<NameKey, Vec<usize>> = HashMap::with_capacity(groups.len());
         for (index, group) in groups.iter().enumerate() {
             by_key.entry(group.name.key()).or_default().push(index);
         }
-        Self { read, groups, by_key }
+        Self {
+            read,
+            took,
+            is_whole: true,
+            groups,
+            by_key,
+        }
     }
 
     /// The groups whose name is this one, ignoring case.
@@ -66,7 +80,13 @@ pub struct Groups {
     list: Cache<(), Arc<List>>,
     /// The last list, for as long as no new one can be read.
     last: Cache<(), Arc<List>>,
+    /// The same for look-ups of names; empty unless old answers may be told at all.
+    last_names: Cache<NameKey, Arc<List>>,
     life: Duration,
+    /// How old a list may be that serves while our own changes keep a new one from being read, and how old while Cloud
+    /// cannot be asked.
+    moving_life: Duration,
+    stale_life: Duration,
     write_life: Duration,
     negative_life: Duration,
     show_teams: bool,
@@ -108,6 +128,8 @@ pub enum Purpose {
 impl Groups {
     pub fn new(settings: &settings::Cache, show_teams: bool, admin: Option<Admin>, metrics: Metrics) -> Self {
         let life = settings::seconds(settings.groups_ttl_s);
+        let (moving_life, stale_life) = (life.max(LONGEST_LIFE), settings::seconds(settings.stale_if_error_s));
+        let kept_names = if stale_life.is_zero() { 0 } else { settings.max_groups };
         let lives = Lives {
             positive: life,
             negative: settings::seconds(settings.negative_ttl_s),
@@ -121,9 +143,15 @@ impl Groups {
             list: Cache::builder().max_capacity(1).time_to_live(life).build(),
             last: Cache::builder()
                 .max_capacity(1)
-                .time_to_live(life.max(LONGEST_LIFE))
+                .time_to_live(moving_life.max(stale_life))
+                .build(),
+            last_names: Cache::builder()
+                .max_capacity(kept_names)
+                .time_to_live(stale_life)
                 .build(),
             life,
+            moving_life,
+            stale_life,
             write_life: settings::seconds(settings.group_id_write_ttl_s).min(life),
             negative_life: settings::seconds(settings.negative_ttl_s),
             show_teams,
@@ -159,7 +187,11 @@ impl Groups {
             Ok(list) => list,
             Err(unread) => match (&*unread, self.last.get(&()).await) {
                 (Unread::Failed(error), _) => return Err(error.clone()),
-                (Unread::Torn, Some(last)) if !ledger.groups_are_stale(last.read, view) => last,
+                (Unread::Torn, Some(last))
+                    if last.read.elapsed() <= self.moving_life && !ledger.groups_are_stale(last.read, view) =>
+                {
+                    last
+                }
                 (Unread::Torn, _) => {
                     return Err(Error::Unavailable {
                         retry_after: Duration::from_secs(5),
@@ -185,7 +217,7 @@ impl Groups {
     }
 
     /// A list with our own changes laid over it, and without teams unless they are shown.
-    fn current(&self, list: &List, ledger: &Ledger, view: View) -> Vec<Group> {
+    pub fn current(&self, list: &List, ledger: &Ledger, view: View) -> Vec<Group> {
         let known: HashSet<&GroupId> = list.groups.iter().map(|group| &group.id).collect();
         let mut created = ledger.created_since(list.read, None, view);
         created.retain(|group| !known.contains(&group.id));
@@ -278,12 +310,20 @@ impl Groups {
         context: &Context,
     ) -> Result<Found, Error> {
         let (cache, name_, cloud, context) = (self.by_name.clone(), name.clone(), cloud.clone(), context.clone());
-        let show_teams = self.show_teams;
+        let (show_teams, last) = (self.show_teams, self.last_names.clone());
         let load = tokio::spawn(async move {
-            let read = async { Ok::<_, Error>(Arc::new(look_up(&name_, show_teams, &cloud, &context).await?)) };
+            let read = async {
+                let list = Arc::new(look_up(&name_, show_teams, &cloud, &context).await?);
+                // Also that there is none: an older answer must not be told after that.
+                last.insert(name_.key(), Arc::clone(&list)).await;
+                Ok::<_, Error>(list)
+            };
             cache.try_get_with(name_.clone(), read).await
         });
         let list = joined(load.await)?.map_err(|e| (*e).clone())?;
+        if list.groups.is_empty() {
+            self.forget_list_with(name).await;
+        }
         Ok(judge(name, self.alike(&list, name, ledger, view)))
     }
 
@@ -360,10 +400,12 @@ impl Groups {
         Ok(left)
     }
 
-    /// Looks this name up again when it is next asked for.
+    /// Looks this name up again when it is next asked for: what was read of it is no longer so.
     pub async fn forget(&self, name: &GroupName) {
         self.by_name.invalidate(name).await;
+        self.last_names.invalidate(&name.key()).await;
         self.list.invalidate(&()).await;
+        self.last.invalidate(&()).await;
     }
 
     /// The group that bears this name after we, or somebody, created it; looks past all caches.
@@ -468,10 +510,13 @@ async fn look_up(name: &GroupName, show_teams: bool, cloud: &Confluence, context
             .iter()
             .any(|group| group.name == *name && (show_teams || !group.team))
     };
-    let (mut groups, _) = walk::groups(Operation::FindGroups, page, exact).await?;
+    let (mut groups, is_whole) = walk::groups(Operation::FindGroups, page, exact).await?;
     let key = name.key();
     groups.retain(|group| group.name.key() == key);
-    Ok(List::new(read, groups))
+    Ok(List {
+        is_whole,
+        ..List::new(read, groups)
+    })
 }
 
 #[cfg(test)]
