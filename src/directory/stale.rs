@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Directory, Error};
 use crate::model::Context;
 
-/// For how long Cloud is asked at least before an older list is told instead.
+/// How long Cloud's answer is waited for at least, unless asking fails before, where there is an older list to tell.
 const LEAST: Duration = Duration::from_secs(3);
 
 /// A list, and how old it is if Cloud could not be asked for a new one.
@@ -30,7 +30,7 @@ pub struct Kept<T> {
 }
 
 impl<T> Kept<T> {
-    /// For how long Cloud is asked all the same. A reading that took long the last time is not cut short for being as slow
+    /// How long an answer is waited for all the same. A reading that took long the last time is not cut short for being as slow
     /// again: only who is much slower than usual is taken for one that does not answer.
     fn patience(&self) -> Duration {
         LEAST.max(self.took * 2)
