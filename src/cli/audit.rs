@@ -114,7 +114,10 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
     let dir = args.place.dir()?;
     // Read first: a running facade writes the line before it keeps the head.
     let head = args.head.clone().or_else(|| {
-        let kept = server::kept_head(&dir).ok().flatten();
+        let kept = server::kept_head(&dir).unwrap_or_else(|why| {
+            eprintln!("the head that the journal keeps is not known: {why}");
+            None
+        });
         kept.map(Expected::from)
     });
     let mut damages = 0_u64;

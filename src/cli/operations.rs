@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use super::{audit, healthcheck};
 use crate::model::OperationId;
-use crate::reports::{self, Names};
+use crate::model::report::Cost;
+use crate::reports::{self, Names, waits};
 use crate::server;
 use crate::settings::Settings;
 use crate::store::journal;
@@ -123,7 +124,7 @@ fn show(args: &Show) -> anyhow::Result<ExitCode> {
     if args.json {
         return print(&body);
     }
-    print(told(&serde_json::from_slice(&body)?).as_bytes())
+    print(told(&serde_json::from_slice(&body)?, report.cost).as_bytes())
 }
 
 async fn undo(args: &Undo) -> anyhow::Result<ExitCode> {
@@ -321,10 +322,36 @@ fn counted(report: &Value) -> String {
     line(&flat)
 }
 
+/// What calls to Cloud waited for, the longest first; nothing where they did not wait.
+fn waited(cost: Cost) -> Option<String> {
+    let seconds = |ms| {
+        let (whole, tenths) = waits::seconds(ms);
+        format!("{whole}.{tenths} s")
+    };
+    let each: Vec<String> = cost
+        .waits
+        .by_size()
+        .into_iter()
+        .map(|(wait, ms)| format!("{} {}", seconds(ms), waits::reason(wait)))
+        .collect();
+    let reasons = if each.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", each.join(", "))
+    };
+    (cost.waited_ms > 0).then(|| {
+        let all = seconds(cost.waited_ms);
+        format!("waited {all} for leave to call Cloud, all calls together{reasons}")
+    })
+}
+
 /// A report for people.
-fn told(report: &Value) -> String {
+fn told(report: &Value, cost: Cost) -> String {
     let mut text = counted(report);
     text.push('\n');
+    if let Some(waited) = waited(cost) {
+        let _ = writeln!(text, "{waited}");
+    }
     if report.get("undo_of").is_some_and(Value::is_string) {
         let _ = writeln!(text, "it takes back {}", word(report, "undo_of"));
     }
@@ -408,6 +435,7 @@ fn print(body: &[u8]) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reports::samples;
 
     #[test]
     fn what_people_read_moves_no_cursor() {
@@ -418,10 +446,26 @@ mod tests {
         });
         let plan =
             json!({ "steps": [{ "group": "\u{1b}", "names": [name.clone()] }], "left": [name], "note": "n\u{7}" });
-        for text in [told(&report), planned(&plan)] {
+        for text in [told(&report, Cost::default()), planned(&plan)] {
             assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
         }
-        assert_eq!(told(&report).lines().count(), 2);
+        assert_eq!(told(&report, Cost::default()).lines().count(), 2);
+    }
+
+    #[test]
+    fn a_report_says_what_was_waited_for_the_longest_first() {
+        let mut cost = samples::finished().cost;
+        let text = told(&json!({}), cost);
+        let told_waits = "waited 7.9 s for leave to call Cloud, all calls together: 5.9 s because Cloud asked for a pause \
+                          (429), 2.0 s for the learned pace, 0.1 s before trying again";
+        assert_eq!(text.lines().nth(1), Some(told_waits));
+        // Of an operation of before the reasons were kept.
+        cost.waits = crate::model::Waits::default();
+        let text = told(&json!({}), cost);
+        assert_eq!(
+            text.lines().nth(1),
+            Some("waited 7.9 s for leave to call Cloud, all calls together")
+        );
     }
 
     #[test]

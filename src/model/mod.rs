@@ -11,7 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 
 pub use bulk::{Fate, OperationId, OperationKind, Outcome, Skip, Verdict};
 pub use report::{Report, SnapshotGroup, Summary};
-pub use request::{Caller, Context, Effort, Flow, RequestId, Rights, Share, Wait};
+pub use request::{Caller, Context, Effort, Flow, RequestId, Rights, Share, Wait, Waits};
 
 /// A name as it is compared "ignoring case": NFC, then lower case as Java's `toLowerCase(Locale.ROOT)`.
 ///

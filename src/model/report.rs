@@ -1,6 +1,8 @@
 //! One bulk operation as the journal keeps it and a report shows it.
 
-use super::{AccountId, Fate, GroupId, GroupName, OperationId, OperationKind, Verdict};
+use std::ops::AddAssign;
+
+use super::{AccountId, Fate, GroupId, GroupName, OperationId, OperationKind, Verdict, Waits};
 
 /// One bulk operation, from its beginning on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +79,23 @@ pub struct Cost {
     pub retries: u64,
     /// Time that requests waited for leave to go out, in milliseconds, added up.
     pub waited_ms: u64,
+    /// What they waited for. Less than the sum where nobody kept the reasons: in journals of format 1.
+    pub waits: Waits,
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            calls,
+            retries,
+            waited_ms,
+            waits,
+        } = other;
+        self.calls += calls;
+        self.retries += retries;
+        self.waited_ms += waited_ms;
+        self.waits += waits;
+    }
 }
 
 /// One name of an operation.

@@ -1,6 +1,7 @@
 //! Who asks, and for how long.
 
 use std::fmt;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -145,6 +146,66 @@ impl Wait {
             Self::Backoff => "backoff",
         }
     }
+
+    /// The kind that [`Self::as_str`] calls this.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|wait| wait.as_str() == name)
+    }
+}
+
+/// Time waited, in milliseconds, by what was waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits([u64; Wait::ALL.len()]);
+
+impl Waits {
+    /// So much for this reason.
+    #[must_use]
+    pub fn ms(self, wait: Wait) -> u64 {
+        self.0.get(wait as usize).copied().unwrap_or_default()
+    }
+
+    /// So much more for this reason.
+    pub fn add(&mut self, wait: Wait, ms: u64) {
+        if let Some(waited) = self.0.get_mut(wait as usize) {
+            *waited = waited.saturating_add(ms);
+        }
+    }
+
+    /// For all reasons together.
+    #[must_use]
+    pub fn sum_ms(self) -> u64 {
+        self.0.into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// The reasons for which anything was waited, in the order of [`Wait::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = (Wait, u64)> {
+        let each = Wait::ALL.into_iter().map(move |wait| (wait, self.ms(wait)));
+        each.filter(|(_, ms)| *ms > 0)
+    }
+
+    /// The same, the longest first.
+    #[must_use]
+    pub fn by_size(self) -> Vec<(Wait, u64)> {
+        let mut waits: Vec<_> = self.iter().collect();
+        waits.sort_by_key(|(_, ms)| std::cmp::Reverse(*ms));
+        waits
+    }
+}
+
+impl FromIterator<(Wait, u64)> for Waits {
+    /// What is told twice of one reason is added up.
+    fn from_iter<T: IntoIterator<Item = (Wait, u64)>>(each: T) -> Self {
+        let mut waits = Self::default();
+        each.into_iter().for_each(|(wait, ms)| waits.add(wait, ms));
+        waits
+    }
+}
+
+impl AddAssign for Waits {
+    fn add_assign(&mut self, other: Self) {
+        other.iter().for_each(|(wait, ms)| self.add(wait, ms));
+    }
 }
 
 /// What one request cost in calls to Cloud.
@@ -182,13 +243,16 @@ impl Effort {
         self.retries.load(Ordering::Relaxed)
     }
 
-    /// Time during which requests waited for leave to go out, in milliseconds, added up over all of them.
+    /// Time during which requests waited for leave to go out, added up over all of them.
     #[must_use]
-    pub fn waited_ms(&self) -> u64 {
-        Wait::ALL.into_iter().map(|wait| self.waited_for_ms(wait)).sum()
+    pub fn waits(&self) -> Waits {
+        Wait::ALL
+            .into_iter()
+            .map(|wait| (wait, self.waited_for_ms(wait)))
+            .collect()
     }
 
-    /// The same for one reason.
+    /// The same for one reason, in milliseconds.
     #[must_use]
     pub fn waited_for_ms(&self, wait: Wait) -> u64 {
         let waited = self.waited_us.get(wait as usize);
@@ -258,5 +322,40 @@ impl Context {
     #[must_use]
     pub fn again(&self, patience: Duration) -> Self {
         Self::new(self.request.clone(), self.caller.clone(), patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_kept_apart_by_reason_and_told_by_size() {
+        let effort = Effort::default();
+        effort.waited(Wait::Pace, Duration::from_micros(700_600));
+        effort.waited(Wait::Pace, Duration::from_micros(500_500));
+        effort.waited(Wait::Pause, Duration::from_secs(3));
+        effort.waited(Wait::Turn, Duration::from_micros(999));
+        let mut waits = effort.waits();
+        assert_eq!(waits.by_size(), [(Wait::Pause, 3000), (Wait::Pace, 1201)]);
+        assert_eq!(waits.sum_ms(), 4201);
+        waits += [(Wait::Backoff, 5), (Wait::Pace, 2000)].into_iter().collect();
+        assert_eq!(
+            waits.by_size(),
+            [(Wait::Pace, 3201), (Wait::Pause, 3000), (Wait::Backoff, 5)]
+        );
+        assert_eq!((waits.ms(Wait::Turn), waits.ms(Wait::Backoff)), (0, 5));
+        waits += waits;
+        assert_eq!(waits.sum_ms(), 12_412);
+    }
+
+    #[test]
+    fn every_wait_is_found_by_its_name_and_has_a_place_of_its_own() {
+        for wait in Wait::ALL {
+            assert_eq!(Wait::named(wait.as_str()), Some(wait));
+            let waits: Waits = [(wait, u64::MAX), (wait, 1)].into_iter().collect();
+            assert_eq!(waits.iter().collect::<Vec<_>>(), [(wait, u64::MAX)]);
+        }
+        assert_eq!(Wait::named("weather"), None);
     }
 }

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 pub mod samples;
+pub mod waits;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::model::report::{Name, Report, State, Summary};
-use crate::model::{AccountId, Fate, GroupId, GroupName, Verdict};
+use crate::model::{AccountId, Fate, GroupId, GroupName, Verdict, Wait};
 
 /// Whether a report lists the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,8 @@ struct Cloud {
     calls: u64,
     retries: u64,
     waited_ms: u64,
+    /// Reasons with their part of it; those for which nothing was waited are left out.
+    waited_for_ms: BTreeMap<&'static str, u64>,
 }
 
 /// The names, written one by one.
@@ -193,6 +196,7 @@ impl<'a> Answer<'a> {
                 Some(Verdict::Told(Fate::Skipped(reason))) => *skipped.entry(reason.as_str()).or_default() += 1,
             }
         }
+        let reason = |(wait, ms): (Wait, u64)| (wait.as_str(), ms);
         let (asked, settled) = (report.names.len(), report.settled());
         let group = |(id, name): &'a (GroupId, GroupName)| Group {
             id: id.as_str(),
@@ -223,6 +227,7 @@ impl<'a> Answer<'a> {
                 calls: report.cost.calls,
                 retries: report.cost.retries,
                 waited_ms: report.cost.waited_ms,
+                waited_for_ms: report.cost.waits.iter().map(reason).collect(),
             },
             no_access_granted: report.no_access_granted,
             undo_of: report.undo_of.as_ref().map(crate::model::OperationId::as_str),
@@ -262,7 +267,12 @@ mod tests {
                 "seconds": 61.5,
                 "notes": ["<b>", null, true],
             },
-            "cloud": {"calls": 12345, "retries": 6, "waited_ms": 7890},
+            "cloud": {
+                "calls": 12345,
+                "retries": 6,
+                "waited_ms": 7890,
+                "waited_for_ms": {"pace": 2000, "pause": 5840, "backoff": 50},
+            },
             "no_access_granted": false,
             "undo_of": null,
             "names": [
@@ -331,6 +341,7 @@ mod tests {
         report.plan = "{\"half".to_owned();
         report.started_at = i64::MAX;
         report.group = None;
+        report.cost.waits = crate::model::Waits::default();
         let json = json(&report, Names::LeftOut);
         assert_eq!(json["state"], "interrupted");
         assert_eq!(json["cause"], "the server was \"stopped\"\n");
@@ -339,6 +350,10 @@ mod tests {
             (&Value::Null, &Value::Null, &Value::Null)
         );
         assert!(json.get("names").is_none());
+        assert_eq!(
+            (&json["cloud"]["waited_ms"], &json["cloud"]["waited_for_ms"]),
+            (&json!(7890), &json!({}))
+        );
     }
 
     #[test]

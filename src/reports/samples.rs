@@ -1,7 +1,7 @@
 //! Reports for the tests.
 
 use crate::model::report::{Cost, Name, Report, State};
-use crate::model::{AccountId, Fate, GroupId, GroupName, OperationId, OperationKind, Skip, Verdict};
+use crate::model::{AccountId, Fate, GroupId, GroupName, OperationId, OperationKind, Skip, Verdict, Wait};
 
 /// One name with its verdict.
 pub fn name(text: &str, verdict: Option<Verdict>) -> Name {
@@ -38,6 +38,9 @@ pub fn finished() -> Report {
             calls: 12_345,
             retries: 6,
             waited_ms: 7_890,
+            waits: [(Wait::Pace, 2_000), (Wait::Pause, 5_840), (Wait::Backoff, 50)]
+                .into_iter()
+                .collect(),
         },
         names: vec![
             name("hopper", Some(Verdict::DONE)),

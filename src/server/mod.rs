@@ -159,8 +159,12 @@ pub fn check_files(settings: &Settings) -> Result<Vec<String>, Faults> {
         }
         Err(error) => faults.push(error.to_string()),
         Ok(()) => {
-            let head = kept_head(dir);
-            faults.extend(head.and_then(|head| audit(settings, head, Metrics::new())).err());
+            if let Err(older @ store::Error::Older { .. }) = journal::ReadOnly::open(dir) {
+                notes.push(format!("{older}; the audit is held against its head then"));
+            } else {
+                let head = kept_head(dir);
+                faults.extend(head.and_then(|head| audit(settings, head, Metrics::new())).err());
+            }
             notes.push(format!("state_dir {} is used by nobody now", dir.display()));
         }
     }
@@ -190,8 +194,9 @@ fn tls(settings: &Settings) -> Result<Option<TlsAcceptor>, String> {
 /// Journal and audit. Where one of them cannot be used nothing is changed, and reads go on.
 fn books(settings: &Settings, metrics: &Metrics) -> Books {
     let open = || {
-        let expected = kept_head(&settings.state_dir)?;
+        // First: its head cannot be read before a journal of an earlier version was upgraded.
         let journal = Journal::open(&settings.state_dir, metrics.clone()).map_err(|e| e.to_string())?;
+        let expected = kept_head(&settings.state_dir)?;
         Ok::<_, String>((audit(settings, expected, metrics.clone())?, journal))
     };
     match open() {

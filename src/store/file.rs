@@ -11,6 +11,7 @@ pub(super) const FORMAT: Format = Format {
     application: 0x6578_6661,
     number: 1,
     schema: SCHEMA,
+    upgrades: &[],
     synchronous: "NORMAL",
     kept: Kept::Identities,
 };

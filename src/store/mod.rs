@@ -155,6 +155,20 @@ pub enum Error {
         /// The newest format that this version knows.
         known: i64,
     },
+    /// A file of an earlier version, of somebody who may not change it.
+    #[error(
+        "{} was written by an older extender-facade (format {found}, this one reads {known}) and was left untouched: start \
+         the facade on it once, which upgrades it in place",
+        path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The format that this version reads.
+        known: i64,
+    },
     /// A file of ours that cannot be trusted.
     #[error(
         "{} is damaged ({what}): restore it from a backup, or move it away with the files beside it that begin with its \

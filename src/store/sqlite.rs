@@ -17,6 +17,9 @@ pub(super) struct Format {
     pub(super) number: i64,
     /// The statements that make it.
     pub(super) schema: &'static str,
+    /// The statements that make a file of each format one of the next, the oldest first: those of format 1 that of 2. None
+    /// may be taken back once it was released.
+    pub(super) upgrades: &'static [&'static str],
     /// SQLite's `synchronous`: what a commit waits for.
     pub(super) synchronous: &'static str,
     /// What stands in it, for messages.
@@ -56,10 +59,15 @@ impl Format {
             Err(error) => return Err(error),
         }
         let opened = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|connection| {
-            if self.recognise(path, &connection)? {
-                Ok(connection)
-            } else {
-                Err(absent().into())
+            match self.recognise(path, &connection)? {
+                Some(found) if found == self.number => Ok(connection),
+                Some(found) => Err(Error::Older {
+                    path: path.to_owned(),
+                    found,
+                    known: self.number,
+                }
+                .into()),
+                None => Err(absent().into()),
             }
         });
         opened.map_err(|fault| fault.at(path, self.kept))
@@ -119,19 +127,20 @@ impl Format {
         Ok(())
     }
 
-    /// Whether the file, as SQLite sees it together with its log, is ours and of this format; `false`: it is empty.
-    fn recognise(&self, path: &Path, connection: &Connection) -> Result<bool, Fault> {
+    /// The format of the file, as SQLite sees it together with its log: ours, and not newer than this one. `None`: it is
+    /// empty.
+    fn recognise(&self, path: &Path, connection: &Connection) -> Result<Option<i64>, Fault> {
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let application = pragma(connection, "application_id")?;
         let format = pragma(connection, "user_version")?;
         if (tables, application, format) == (0, 0, 0) {
-            return Ok(false);
+            return Ok(None);
         }
         if application != self.application || format < 1 {
             return Err(Error::Foreign { path: path.to_owned() }.into());
         }
         self.check_format(path, format)?;
-        Ok(true)
+        Ok(Some(format))
     }
 
     /// Looks at every page and compares every index with its table; tells what is wrong.
@@ -150,10 +159,11 @@ impl Format {
     }
 
     fn prepare(&self, path: &Path, connection: &Connection) -> Result<(), Fault> {
-        if self.recognise(path, connection)? {
+        if let Some(found) = self.recognise(path, connection)? {
             if let Some(damage) = self.damage(path, connection, "quick_check")? {
                 return Err(damage.into());
             }
+            self.upgrade(path, connection, found)?;
         } else {
             // Before WAL is turned on: the header must say whose file it is, and not only a log that may be lost.
             let (application, number, schema) = (self.application, self.number, self.schema);
@@ -174,6 +184,19 @@ impl Format {
         ))?;
         // The log's index is made with the first reading: on a disk that is full by then nothing could be read.
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// Makes a file of format `found` one of this format. Each step is there as a whole or not at all.
+    fn upgrade(&self, path: &Path, connection: &Connection, found: i64) -> rusqlite::Result<()> {
+        for (statements, number) in self.upgrades.iter().zip(2..) {
+            if number > found {
+                connection.execute_batch(&format!(
+                    "BEGIN IMMEDIATE; {statements} PRAGMA user_version = {number}; COMMIT;"
+                ))?;
+                tracing::info!(path = %path.display(), format = number, "upgraded; older versions refuse the file now");
+            }
+        }
         Ok(())
     }
 }

@@ -110,6 +110,39 @@ async fn a_damaged_journal_refuses_changes_and_is_left_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_an_earlier_version_is_upgraded_at_the_start_and_changes_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    used(directory.path()).await;
+    let before = ReadOnly::open(directory.path()).unwrap().list(9).unwrap();
+    let journal = rusqlite::Connection::open(directory.path().join("operations.sqlite3")).unwrap();
+    journal
+        .execute_batch("ALTER TABLE operation DROP COLUMN waits; PRAGMA user_version = 1;")
+        .unwrap();
+    journal.close().unwrap();
+    let place = ["--state-dir", directory.path().to_str().unwrap()];
+    let run = |command: [&str; 2]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
+        program.args(command).args(place).output().unwrap()
+    };
+    for command in [["operations", "list"], ["audit", "verify"]] {
+        let said = String::from_utf8(run(command).stderr).unwrap();
+        assert!(said.contains("start the facade on it once"), "{command:?}: {said}");
+    }
+    let world = World::start(options(30, &[("team", 5)]), |settings| {
+        settings.state_dir = directory.path().to_owned();
+        let notes = extender_facade::server::check_files(settings).unwrap();
+        let told = |note: &String| note.contains("start the facade on it once");
+        assert_eq!(notes.iter().filter(|note| told(note)).count(), 1, "{notes:?}");
+    })
+    .await;
+    let answer = world.users("addUsers/team", &names(6, 3)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let after = ReadOnly::open(directory.path()).unwrap().list(9).unwrap();
+    assert_eq!((after.len(), &after[1..]), (2, before.as_slice()));
+    assert!(run(["audit", "verify"]).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_audit_refuses_changes_and_says_what_to_do() {
     for (damage, said) in [
         ("changed", "audit verify"),

@@ -409,3 +409,23 @@ async fn a_report_grows_while_its_operation_runs_and_is_shown_to_its_caller_and_
     let account = world.client.get(url).basic_auth("admin", Some("admin"));
     assert_eq!(send(account).await.status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_tells_what_its_calls_waited_for() {
+    let world = World::with(60, &[("g", 5)]).await;
+    let limits = json!({ "rate": 100, "burst": 5, "retry_after": "1" });
+    world.cloud.switch(limits).await;
+    let answer = world.users("addUsers/g", &names(6, 20)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let id = answer.header("x-facade-report").unwrap();
+    let report = world.report(id, ADMIN, "").await.json();
+    let cost = &report["cloud"];
+    let reasons = cost["waited_for_ms"].as_object().unwrap();
+    assert!(reasons["pause"].as_u64() >= Some(900), "{cost}");
+    let each: Vec<u64> = reasons.values().map(|ms| ms.as_u64().unwrap()).collect();
+    assert!(!each.contains(&0), "{cost}");
+    assert_eq!(cost["waited_ms"], each.iter().sum::<u64>());
+    let page = world.report(id, ADMIN, "?format=html").await;
+    let page = String::from_utf8(page.body.to_vec()).unwrap();
+    assert!(page.contains("of it because Cloud asked for a pause (429)"), "{page}");
+}

@@ -454,9 +454,11 @@ fn foreseen<T>(items: &[Item<T>]) -> Vec<Option<Verdict>> {
 /// What the call cost so far.
 pub(super) fn cost(context: &Context) -> Cost {
     let effort = context.request.effort();
+    let waits = effort.waits();
     Cost {
         calls: effort.calls(),
         retries: effort.retries(),
-        waited_ms: effort.waited_ms(),
+        waited_ms: waits.sum_ms(),
+        waits,
     }
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::waits;
 use crate::model::report::{Cost, State, Tally};
 use crate::model::{AccountId, GroupId, GroupName, OperationId, Report, SnapshotGroup, Verdict};
 use crate::store::Kept;
@@ -10,11 +11,12 @@ use crate::store::sqlite::Format;
 /// Rows of names or members that are deleted at once.
 const MAX_FORGOTTEN: i64 = 2000;
 
-/// "exfj". A new kind, state or verdict makes a new format too.
+/// "exfj". A new kind, state or verdict makes a new format too; a new reason for waiting does not.
 pub(super) const FORMAT: Format = Format {
     application: 0x6578_666a,
-    number: 1,
+    number: 2,
     schema: SCHEMA,
+    upgrades: &[REASONS_OF_WAITING],
     synchronous: "FULL",
     kept: Kept::Operations,
 };
@@ -51,7 +53,8 @@ const SCHEMA: &str = "
         skipped INTEGER NOT NULL,
         in_doubt INTEGER NOT NULL,
         unsettled INTEGER NOT NULL,
-        delivered INTEGER NOT NULL DEFAULT 0
+        delivered INTEGER NOT NULL DEFAULT 0,
+        waits TEXT NOT NULL DEFAULT ''
     ) STRICT;
     CREATE INDEX operation_by_group ON operation (group_id, number);
     CREATE INDEX operation_by_kind ON operation (kind, number);
@@ -88,14 +91,17 @@ const SCHEMA: &str = "
     CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
+/// Format 2: what calls waited for ([`waits`]). Of operations of before only the sum is known.
+const REASONS_OF_WAITING: &str = "ALTER TABLE operation ADD COLUMN waits TEXT NOT NULL DEFAULT '';";
+
 const BEGIN: &str = "
     INSERT INTO operation (
         id, kind, caller, caller_key, visitor, request, site, group_id, group_name, dry_run, undo_of, digest, key,
         key_digest, started_at, finished_at, state, why, plan, no_access_granted, calls, retries, waited_ms, done,
-        skipped, in_doubt, unsettled
+        skipped, in_doubt, unsettled, waits
     ) VALUES (
         ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
-        ?25, ?26, ?27
+        ?25, ?26, ?27, ?28
     )
 ";
 const NAME: &str = "
@@ -106,7 +112,7 @@ const SETTLE: &str = "
     WHERE operation = (SELECT number FROM operation WHERE id = ?1) AND place = ?2
 ";
 const FINISH: &str = "
-    UPDATE operation SET finished_at = ?2, state = ?3, why = ?4, calls = ?5, retries = ?6, waited_ms = ?7,
+    UPDATE operation SET finished_at = ?2, state = ?3, why = ?4, calls = ?5, retries = ?6, waited_ms = ?7, waits = ?8,
         (done, in_doubt, unsettled, skipped) = (
             SELECT count(*) FILTER (WHERE verdict = 'done'), count(*) FILTER (WHERE verdict = 'in_doubt'),
                 count(*) FILTER (WHERE verdict IS NULL), count(*) FILTER (WHERE verdict NOT IN ('done', 'in_doubt'))
@@ -184,6 +190,7 @@ pub(super) fn begin(connection: &Connection, report: &Report) -> rusqlite::Resul
         signed(skipped),
         signed(in_doubt),
         signed(left),
+        waits::write(report.cost.waits),
     ])?;
     let number = connection.last_insert_rowid();
     let mut statement = connection.prepare_cached(NAME)?;
@@ -231,7 +238,8 @@ pub(super) fn finish(
         why(state),
         signed(cost.calls),
         signed(cost.retries),
-        signed(cost.waited_ms)
+        signed(cost.waited_ms),
+        waits::write(cost.waits),
     ])
 }
 

@@ -18,6 +18,9 @@ mod read;
 mod read_only;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upgrade_tests;
+mod waits;
 mod writer;
 
 use std::collections::HashSet;
@@ -82,7 +85,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal below `state_dir`; both are made if they are not there.
+    /// Opens the journal below `state_dir`; both are made if they are not there, and a file of an earlier format is
+    /// upgraded in place.
     ///
     /// # Errors
     /// The file is somebody else's, damaged, or of a newer version (it stays as it is), or cannot be opened.

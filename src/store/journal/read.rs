@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, ToSql};
 
-use super::{Earlier, Later, Snapshot, Touched};
+use super::{Earlier, Later, Snapshot, Touched, waits};
 use crate::model::report::{Cost, Name, State, Tally};
 use crate::model::{
     AccountId, GroupId, GroupName, OperationId, OperationKind, Report, SnapshotGroup, Summary, Verdict,
@@ -19,7 +19,8 @@ const OF_THE_UNDELIVERED: &str = "
 const OF_THE_ENDED: &str = "state <> 'running' AND finished_at >= ?1 AND dry_run = 0 ORDER BY +number";
 const REPORT: &str = "
     SELECT number, id, kind, caller, caller_key, visitor, request, site, group_id, group_name, dry_run, undo_of, digest,
-        key, key_digest, started_at, finished_at, state, why, plan, no_access_granted, calls, retries, waited_ms
+        key, key_digest, started_at, finished_at, state, why, plan, no_access_granted, calls, retries, waited_ms,
+        waits
     FROM operation WHERE
 ";
 const NAMES: &str = "SELECT name, account, group_id, verdict FROM name WHERE operation = ?1 ORDER BY place";
@@ -144,6 +145,7 @@ fn operation(row: &Row<'_>) -> rusqlite::Result<(i64, Report)> {
             calls: count(row, 21)?,
             retries: count(row, 22)?,
             waited_ms: count(row, 23)?,
+            waits: waits::read(row.get_ref(24)?.as_str()?),
         },
         names: Vec::new(),
     };

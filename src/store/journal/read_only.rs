@@ -19,7 +19,8 @@ impl ReadOnly {
     /// Opens the journal below `state_dir`; makes nothing.
     ///
     /// # Errors
-    /// There is none ([`Error::Absent`]), or it is not one that can be read.
+    /// There is none ([`Error::Absent`]), its writer has not upgraded it yet ([`Error::Older`]), or it is not one that can be
+    /// read.
     pub fn open(state_dir: &Path) -> Result<Self, Error> {
         let path = state_dir.join(FILE);
         Ok(Self {

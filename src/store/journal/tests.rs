@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::report::{Name, Tally};
-use crate::model::{GroupName, OperationKind, Skip};
+use crate::model::{GroupName, OperationKind, Skip, Wait};
 
 fn open(directory: &TempDir) -> (Journal, Metrics) {
     let metrics = Metrics::new();
@@ -112,10 +112,11 @@ fn any_report() -> impl Strategy<Value = Report> {
         proptest::option::of(any::<i64>()),
         state,
         (0..i64::MAX as u64, 0..i64::MAX as u64, 0..i64::MAX as u64),
+        proptest::array::uniform6(any::<u64>()),
         proptest::collection::vec(any_name(), 0..20),
     );
     (texts, bits, rest).prop_map(|(texts, bits, rest)| {
-        let (kind, group, digest, idempotency, started_at, finished_at, state, cost, names) = rest;
+        let (kind, group, digest, idempotency, started_at, finished_at, state, cost, waits, names) = rest;
         Report {
             id: OperationId::random(),
             kind,
@@ -138,6 +139,7 @@ fn any_report() -> impl Strategy<Value = Report> {
                 calls: cost.0,
                 retries: cost.1,
                 waited_ms: cost.2,
+                waits: Wait::ALL.into_iter().zip(waits).collect(),
             },
             names,
         }
@@ -228,6 +230,7 @@ async fn ten_thousand_outcomes_are_there_in_the_order_in_which_they_were_told() 
         calls: 10_050,
         retries: 3,
         waited_ms: 5,
+        waits: [(Wait::Quota, 5)].into_iter().collect(),
     };
     journal.finish(&kept.id, 2000, State::Finished, cost).await.unwrap();
     let done = reader.report(&kept.id).unwrap().unwrap();
@@ -726,8 +729,8 @@ fn somebody_elses_a_newer_and_a_damaged_file_are_refused_and_left_alone() {
     for content in [b"dear diary".to_vec(), vec![0; 4096], identities, good[..60].to_vec()] {
         assert!(matches!(refusal(&content), Error::Foreign { .. }));
     }
-    let error = refusal(&bytes("PRAGMA user_version = 2"));
-    assert!(matches!(error, Error::Newer { found: 2, known: 1, .. }), "{error}");
+    let error = refusal(&bytes("PRAGMA user_version = 3"));
+    assert!(matches!(error, Error::Newer { found: 3, known: 2, .. }), "{error}");
     let mut scratched = good.clone();
     scratched[3 * 4096..4 * 4096].fill(0x5a);
     for content in [&good[..good.len() - 4096], &good[..100], &scratched] {

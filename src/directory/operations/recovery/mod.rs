@@ -239,9 +239,7 @@ impl Process {
             State::Finished | State::Running => Ok(outcome(&ended)),
         };
         let mut cost = cost(&context);
-        cost.calls += ended.cost.calls;
-        cost.retries += ended.cost.retries;
-        cost.waited_ms += ended.cost.waited_ms;
+        cost += ended.cost;
         books.finish(&ended.id, state, cost).await;
         self.end_ticket(&left.ticket, answer);
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::model::report::{Name, Report, State};
 use crate::model::{Fate, OperationKind, Skip, Verdict};
-use crate::reports::{self, Names};
+use crate::reports::{self, Names, waits};
 
 /// The page's only style; the policy in its head lets no other pass.
 pub const STYLE: &str = include_str!("page.css");
@@ -298,17 +298,24 @@ fn summary(out: &mut String, report: &Report) -> fmt::Result {
     }
     out.write_str("</ul>\n<dl class=\"figures\">\n")?;
     let cost = &report.cost;
-    for (label, value, unit) in [
-        ("names asked for", whole, ""),
-        ("calls to Cloud", cost.calls, ""),
-        ("of them repeated", cost.retries, ""),
-        (
-            "waited for leave to call, all calls together",
-            cost.waited_ms.div_ceil(1000),
-            " s",
-        ),
+    for (label, value) in [
+        ("names asked for", whole),
+        ("calls to Cloud", cost.calls),
+        ("of them repeated", cost.retries),
     ] {
-        writeln!(out, "<div><dt>{label}</dt><dd>{}{unit}</dd></div>", Figure(value))?;
+        writeln!(out, "<div><dt>{label}</dt><dd>{}</dd></div>", Figure(value))?;
+    }
+    let mut waited = |label: &str, of: &str, ms| {
+        let (seconds, tenths) = waits::seconds(ms);
+        writeln!(
+            out,
+            "<div><dt>{label}{of}</dt><dd>{}.{tenths} s</dd></div>",
+            Figure(seconds)
+        )
+    };
+    waited("waited for leave to call, all calls together", "", cost.waited_ms)?;
+    for (wait, ms) in cost.waits.by_size() {
+        waited("of it ", waits::reason(wait), ms)?;
     }
     out.write_str("</dl>\n")
 }

@@ -62,6 +62,10 @@ fn what_it_did_and_why_not_is_told_in_words_and_figures() {
         "<b>Already in the group</b> <span class=\"badge\">1</span> <code>already_member</code>",
         "<b>Added</b> <span class=\"badge\">1</span>",
         "<dt>calls to Cloud</dt><dd>12,345</dd>",
+        "<dt>waited for leave to call, all calls together</dt><dd>7.9 s</dd></div>\n\
+         <div><dt>of it because Cloud asked for a pause (429)</dt><dd>5.9 s</dd></div>\n\
+         <div><dt>of it for the learned pace</dt><dd>2.0 s</dd></div>\n\
+         <div><dt>of it before trying again</dt><dd>0.1 s</dd></div>\n</dl>",
         "<dt>list members</dt><dd>3</dd>",
         "<tr><td>3</td><td><bdi>nobody</bdi></td><td><span class=\"empty\">–</span></td></tr>",
     ] {
