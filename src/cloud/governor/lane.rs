@@ -31,6 +31,9 @@ const FALLEN: f64 = 0.85;
 /// Cloud lets less than this through only where it lets nothing through.
 const LEAST: f64 = 0.1;
 
+/// While it is measured, a time without a request that is longer than this says that nobody wanted one.
+const LET_UP: Duration = Duration::from_millis(100);
+
 /// A pause longer than this says more than how fast a bucket fills: then requests go as fast as they can between pauses.
 const LONG_PAUSE: Duration = Duration::from_secs(3);
 
@@ -112,8 +115,10 @@ pub(super) struct Lane {
     /// From when on the bucket's first filling counts.
     fresh: Mark,
     empty: Option<Mark>,
-    /// There was always somebody waiting since the bucket was last empty.
+    /// Cloud's bucket has not flowed over since it was last empty, as far as can be told.
     is_clean: bool,
+    /// When a request last left.
+    taken: Instant,
     /// Cloud said lately that little is left.
     near_until: Option<Instant>,
     /// 429s in a row without a request accepted in between.
@@ -150,6 +155,7 @@ impl Lane {
             fresh: Mark { at: now, taken: 0 },
             empty: None,
             is_clean: true,
+            taken: now,
             near_until: None,
             refused: 0,
             under_way: BTreeMap::new(),
@@ -180,6 +186,13 @@ impl Lane {
     /// A request leaves.
     pub fn take(&mut self, now: Instant) -> Slip {
         self.fill(now);
+        if self.phase == Phase::Measuring {
+            // Nobody came though they might have.
+            let open = self.gate.map_or(self.taken, |gate| gate.max(self.taken));
+            let usual = Duration::from_secs_f64(self.usual.unwrap_or(0.0));
+            self.is_clean &= now.saturating_duration_since(open) <= LET_UP.max(usual * 2);
+        }
+        self.taken = now;
         self.sent += 1;
         self.tokens -= 1.0;
         self.under_way.insert(self.sent, now);
@@ -206,13 +219,9 @@ impl Lane {
         self.tokens += 1.0;
     }
 
-    /// It is at an end that says nothing. `in_demand`: others wait for the lane.
-    pub fn ended(&mut self, slip: Slip, in_demand: bool) {
-        let was_full = to_f64(self.under_way.len()) >= self.width.min(to_f64(self.bounds.width));
+    /// It is at an end.
+    pub fn ended(&mut self, slip: Slip) {
         self.under_way.remove(&slip.number);
-        if !in_demand && !was_full {
-            self.is_clean = false;
-        }
     }
 
     /// Cloud answered it, in its own time.
@@ -289,7 +298,9 @@ impl Lane {
     /// Requests a second that are let through now; `None`: as many as there are.
     pub fn per_second(&self) -> Option<f64> {
         let learned = match (self.rate, self.phase) {
-            (None, _) | (_, Phase::Free | Phase::Measuring) => None,
+            // As fast as so many at once can be, but evenly: all at once would all be refused when the bucket is empty.
+            (_, Phase::Measuring) => self.usual.map(|usual| self.width / usual.max(0.000_1)),
+            (None, _) | (_, Phase::Free) => None,
             (Some(rate), Phase::Holding { .. }) => Some(rate * CAUTION),
             (Some(rate), Phase::Probing { grown, .. }) => {
                 Some(rate * 2_f64.powf(grown.as_secs_f64() / DOUBLING.as_secs_f64()))
@@ -337,15 +348,16 @@ impl Lane {
             *grown += passed;
         }
         let Some(rate) = self.per_second() else { return };
-        let burst = match self.rate {
-            Some(_) => self.burst,
-            None => rate.max(1.0),
+        let burst = match (self.phase, self.rate) {
+            (Phase::Measuring, _) => 1.0,
+            (_, Some(_)) => self.burst,
+            (_, None) => rate.max(1.0),
         };
         self.tokens += rate * passed.as_secs_f64();
         if self.tokens > burst {
             self.tokens = burst;
             // More than could be held has flowed over, in Cloud's bucket as in ours.
-            self.is_clean = false;
+            self.is_clean &= self.phase == Phase::Measuring;
         }
         let (limit, usual) = (to_f64(self.bounds.width), self.usual.unwrap_or(0.05).max(0.000_1));
         if matches!(self.phase, Phase::Probing { .. }) && rate > 2.0 * limit / usual {
@@ -448,6 +460,9 @@ mod tests {
         }
     }
 
+    /// How long a refusal is on its way: what leaves meanwhile may be refused too.
+    const REFUSAL: f64 = 0.001;
+
     #[derive(Default, Debug)]
     struct Run {
         seconds: f64,
@@ -481,7 +496,7 @@ mod tests {
             filled: 0.0,
         };
         let (mut now, mut todo, mut run) = (0.0_f64, requests, Run::default());
-        let mut under_way: Vec<(f64, Slip)> = Vec::new();
+        let mut under_way: Vec<(f64, Slip, bool)> = Vec::new();
         let mut reopened = None;
         while todo > 0 || !under_way.is_empty() {
             under_way.sort_by(|one, other| one.0.total_cmp(&other.0));
@@ -490,7 +505,7 @@ mod tests {
             } else {
                 Opens::WithAnEnd
             };
-            let next_end = under_way.first().map_or(f64::INFINITY, |(end, _)| *end);
+            let next_end = under_way.first().map_or(f64::INFINITY, |(end, _, _)| *end);
             match opens {
                 Opens::Now => {
                     bucket.rate = rates.iter().rev().find(|(from, _)| *from <= now).unwrap().1;
@@ -498,10 +513,21 @@ mod tests {
                     todo -= 1;
                     if bucket.is_taken(now) {
                         run.accepted.push(now);
-                        under_way.push((now + latency, slip));
+                        under_way.push((now + latency, slip, true));
+                    } else {
+                        under_way.push((now + REFUSAL, slip, false));
+                    }
+                }
+                Opens::At(then) if (then - start).as_secs_f64() < next_end => {
+                    now = (then - start).as_secs_f64() + 0.000_01;
+                }
+                _ => {
+                    let (end, slip, is_accepted) = under_way.remove(0);
+                    now = now.max(end);
+                    if is_accepted {
+                        lane.accepted(slip, at(now), false);
                     } else {
                         lane.too_fast(slip, at(now), asked.map(Duration::from_secs));
-                        lane.ended(slip, true);
                         todo += 1;
                         run.refused.push(now);
                         if reopened.is_none_or(|reopened| now < reopened) {
@@ -511,15 +537,7 @@ mod tests {
                             run.later += 1;
                         }
                     }
-                }
-                Opens::At(then) if (then - start).as_secs_f64() < next_end => {
-                    now = (then - start).as_secs_f64() + 0.000_01;
-                }
-                _ => {
-                    let (end, slip) = under_way.remove(0);
-                    now = now.max(end);
-                    lane.accepted(slip, at(now), false);
-                    lane.ended(slip, todo > under_way.len());
+                    lane.ended(slip);
                 }
             }
         }

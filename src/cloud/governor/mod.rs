@@ -558,7 +558,6 @@ impl Permit {
         let mut state = inner.state.lock();
         state.under_way = state.under_way.saturating_sub(1);
         state.queue.ended(&self.flow);
-        let in_demand = state.queue.waiting(self.operation) > 0;
         let (operation, slip) = (self.operation, self.slip);
         match end {
             End::Accepted { near_limit } => {
@@ -570,7 +569,7 @@ impl Permit {
                 }
                 if let Some(lane) = state.lanes.get_mut(operation as usize) {
                     lane.accepted(slip, now, near_limit);
-                    lane.ended(slip, in_demand);
+                    lane.ended(slip);
                 }
             }
             End::TooFast(told) => {
@@ -594,7 +593,7 @@ impl Permit {
                     if let Some(gate) = gate {
                         lane.shut_until(now + gate);
                     }
-                    lane.ended(slip, in_demand);
+                    lane.ended(slip);
                 }
                 self.tell_the_late(&mut state, operation, now);
             }
@@ -611,7 +610,7 @@ impl Permit {
             End::Unknown => {
                 state.breaker.forget_probe(now);
                 if let Some(lane) = state.lanes.get_mut(operation as usize) {
-                    lane.ended(slip, in_demand);
+                    lane.ended(slip);
                 }
             }
         }
@@ -654,7 +653,7 @@ impl Permit {
         let asked = told.wait.or(soon);
         if let Some(lane) = state.lanes.get_mut(operation as usize) {
             let wait = lane.too_fast(slip, now, asked);
-            lane.ended(slip, true);
+            lane.ended(slip);
             tracing::debug!(
                 operation = operation.name(),
                 ?wait,

@@ -208,7 +208,16 @@ impl Reader<'_> {
     fn account(&mut self, entry: &Entry<'_>, names: &mut HashSet<String>) -> Option<AccountEntry> {
         self.refuse_unknown(
             entry,
-            &["name", "password", "role", OPERATOR, OBSERVE, MAY_CHANGE_PROTECTED],
+            &[
+                "name",
+                "password",
+                "role",
+                OPERATOR,
+                OBSERVE,
+                MAY_CHANGE_PROTECTED,
+                WEIGHT,
+                AT_ONCE,
+            ],
         );
         // Every field is read before any is missed, for all faults to be found.
         let name = self.name(entry, names);
