@@ -86,7 +86,12 @@ fn names_are_listed_and_a_wrong_one_is_refused() {
     }
     let output = lab(&["--list", "--only", "learn/25-50"]);
     assert_eq!(text(&output.stdout).lines().count(), 3);
-    for wrong in [&["--only", "learn/25"][..], &["--client", "curl"], &["--outage-s", "0"]] {
+    for wrong in [
+        &["--only", "learn/25"][..],
+        &["--client", "curl"],
+        &["--only", "callers", "--client", "naive"],
+        &["--outage-s", "0"],
+    ] {
         assert_eq!(lab(wrong).status.code(), Some(2), "{wrong:?}");
     }
 }

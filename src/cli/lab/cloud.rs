@@ -193,7 +193,7 @@ impl Stats {
         let later = self.accepted.get(from..)?;
         let place = later
             .windows(window)
-            .take((to - from).saturating_sub(window - 1))
+            .take(to.saturating_sub(from).saturating_sub(window - 1))
             .position(|steps| steps.iter().sum::<u64>() as f64 >= wanted)?;
         Some(STEP * u32::try_from(place + window).ok()?)
     }
@@ -220,6 +220,8 @@ mod tests {
         assert_eq!(stats.reached(50.0, at(1_000), at(2_900)), None);
         assert_eq!(stats.reached(90.0, at(0), at(4_000)), Some(at(1_000)));
         assert_eq!(stats.reached(90.0, at(60_000), at(90_000)), None);
+        // The last change can come as the last name is settled.
+        assert_eq!(stats.reached(1.0, at(2_000), at(1_900)), None);
         assert_eq!(stats.accepted_between(at(900), at(2_100)), 15);
     }
 }

@@ -80,6 +80,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             rows.push(row);
         }
     }
+    anyhow::ensure!(
+        !rows.is_empty(),
+        "--client: no such client has a part in these scenarios"
+    );
     if args.json {
         print(&format!("{}\n", table::json(&rows)))?;
     } else {
