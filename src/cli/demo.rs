@@ -108,7 +108,7 @@ fn loopback(what: &str, address: Option<SocketAddr>) -> anyhow::Result<()> {
 }
 
 /// Everybody who has a name; a data file may hold accounts without any.
-fn write_map(path: &Path, people: &[Person]) -> anyhow::Result<()> {
+pub(super) fn write_map(path: &Path, people: &[Person]) -> anyhow::Result<()> {
     let mut file = csv::Writer::from_path(path)?;
     file.write_record(["username", "key", "email", "account_id", "full_name"])?;
     for Person {
@@ -138,12 +138,17 @@ fn write_accounts(path: &Path) -> anyhow::Result<()> {
             "[[account]]\nname = \"{name}\"\npassword = \"{hash}\"\nrole = \"{role}\"\n\n"
         ));
     }
+    write_secret(path, &text)?;
+    Ok(())
+}
+
+/// Writes a file that nobody else may read.
+pub(super) fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())?;
-    Ok(())
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 /// What a newcomer reads: the six calls, ready to paste, in an order that makes a story.

@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod healthcheck;
 mod identities;
+mod lab;
 mod operations;
 mod serve;
 mod simulate;
@@ -33,6 +34,8 @@ enum Command {
     Demo(demo::Args),
     /// Stand in for Confluence Cloud
     Simulate(simulate::Args),
+    /// Measure the pace before a simulated Cloud's limits, beside that of simpler clients
+    Lab(lab::Args),
     /// Check settings, identity map, and what Cloud says to the credential
     Check(check::Args),
     /// Make entries for the accounts file
@@ -62,6 +65,7 @@ impl Cli {
                 Command::Serve(args) => serve::run(args).await,
                 Command::Demo(args) => demo::run(args).await,
                 Command::Simulate(args) => simulate::run(args).await,
+                Command::Lab(args) => lab::run(args).await,
                 Command::Check(args) => check::run(args).await,
                 Command::Account(args) => account::run(args),
                 Command::Audit(args) => audit::run(args),

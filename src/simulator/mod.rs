@@ -160,6 +160,11 @@ impl Simulator {
         self.shared.directory_id.clone()
     }
 
+    /// Where a client that knows Cloud's own API alone adds somebody to a group: a POST of `{"accountId": …}`.
+    pub fn path_to_add(group_id: &str) -> String {
+        routes::adding(group_id)
+    }
+
     /// Every user, in order.
     pub fn people(&self) -> Vec<Person> {
         let person = |user: &users::User| Person {

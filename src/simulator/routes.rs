@@ -164,6 +164,17 @@ pub(super) fn gateway(path: &str) -> Option<(&str, &str)> {
     (Api::of(path) == leads_to).then_some((cloud_id, path))
 }
 
+/// The path of the call that adds a member.
+pub(super) fn adding(group_id: &str) -> String {
+    let path = ROUTES
+        .iter()
+        .find(|(_, _, operation)| *operation == Operation::AddMember);
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("groupId", group_id)
+        .finish();
+    format!("{}?{query}", path.map_or("", |(_, path, _)| path))
+}
+
 /// Finds the route of a path of the site.
 pub(super) fn find(method: &Method, path: &str) -> Route {
     let mut known = false;

@@ -37,6 +37,7 @@ struct OfOne {
     limited: u64,
     /// 429s up to the first request that was accepted a step or more after the first of them.
     limited_at_first: u64,
+    accepted_after_first: u64,
     first_limited: Option<Instant>,
     is_past_first: bool,
 }
@@ -151,6 +152,7 @@ impl Stats {
             "accepted": counts.each(|one| one.accepted),
             "limited": counts.each(|one| one.limited),
             "limited_at_first": counts.each(|one| one.limited_at_first),
+            "accepted_after_first": counts.each(|one| one.accepted_after_first),
             "by_status": by_status,
             "mean_service_ms": mean,
             "most_under_way": counts.most_under_way,
@@ -202,6 +204,7 @@ impl OfOne {
         self.accepted += 1;
         if let Some(first) = self.first_limited {
             self.is_past_first |= now.duration_since(first) >= STEP;
+            self.accepted_after_first += u64::from(self.is_past_first);
         }
     }
 
@@ -232,6 +235,7 @@ mod tests {
         one.accept(at(1_000));
         one.limit(at(1_001));
         assert_eq!((one.accepted, one.limited, one.limited_at_first), (3, 4, 3));
+        assert_eq!(one.accepted_after_first, 1);
     }
 
     #[test]
