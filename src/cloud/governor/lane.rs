@@ -15,11 +15,12 @@ const CAUTION: f64 = 0.985;
 /// While it is probed the pace doubles in this time.
 const DOUBLING: Duration = Duration::from_secs(2);
 
-/// Requests between probes: few at first, while the estimate is rough.
-const FIRST_PROBES: [f64; 2] = [120.0, 240.0];
-/// Later: so many at least, and more where requests are so fast that it would be sooner than [`PROBE_AFTER`].
-const PROBE_EVERY: f64 = 300.0;
-const PROBE_EVERY_AT_MOST: f64 = 400.0;
+/// Requests between probes: so many for each on which the estimate rests, while it is rough; but a few at least.
+const PROBE_AFTER_BASIS: f64 = 5.0;
+const PROBE_AT_LEAST: f64 = 40.0;
+/// Later so many, or more where requests are so fast that it would be sooner than [`PROBE_AFTER`].
+const PROBE_EVERY: f64 = 320.0;
+const PROBE_EVERY_AT_MOST: f64 = 450.0;
 const PROBE_AFTER: Duration = Duration::from_secs(5);
 /// However slow requests are, a limit that was raised is found within this time.
 const PROBE_AT_LEAST_AFTER: Duration = Duration::from_secs(60);
@@ -55,9 +56,9 @@ enum Phase {
     /// As fast as possible, until the bucket is empty again.
     Measuring,
     /// At the learned rate, for so many requests more.
-    Holding { left: f64, probes: usize },
+    Holding { left: f64 },
     /// Faster and faster.
-    Probing { grown: Duration, probes: usize },
+    Probing { grown: Duration },
 }
 
 /// A moment, and how many requests Cloud had taken by then.
@@ -137,10 +138,7 @@ impl Lane {
         Self {
             bounds,
             phase: match rate {
-                Some(_) => Phase::Holding {
-                    left: FIRST_PROBES[0],
-                    probes: 0,
-                },
+                Some(_) => Phase::Holding { left: PROBE_AT_LEAST },
                 None => Phase::Free,
             },
             rate,
@@ -196,14 +194,10 @@ impl Lane {
         self.sent += 1;
         self.tokens -= 1.0;
         self.under_way.insert(self.sent, now);
-        if let Phase::Holding { left, probes } = &mut self.phase {
+        if let Phase::Holding { left } = &mut self.phase {
             *left -= 1.0;
-            let probes = *probes;
             if *left <= 0.0 && self.near_until.is_none_or(|until| until <= now) {
-                self.phase = Phase::Probing {
-                    grown: Duration::ZERO,
-                    probes,
-                };
+                self.phase = Phase::Probing { grown: Duration::ZERO };
             }
         }
         Slip {
@@ -302,7 +296,7 @@ impl Lane {
             (_, Phase::Measuring) => self.usual.map(|usual| self.width / usual.max(0.000_1)),
             (None, _) | (_, Phase::Free) => None,
             (Some(rate), Phase::Holding { .. }) => Some(rate * CAUTION),
-            (Some(rate), Phase::Probing { grown, .. }) => {
+            (Some(rate), Phase::Probing { grown }) => {
                 Some(rate * 2_f64.powf(grown.as_secs_f64() / DOUBLING.as_secs_f64()))
             }
         };
@@ -344,7 +338,7 @@ impl Lane {
     fn fill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.filled);
         self.filled = self.filled.max(now);
-        if let Phase::Probing { grown, .. } = &mut self.phase {
+        if let Phase::Probing { grown } = &mut self.phase {
             *grown += passed;
         }
         let Some(rate) = self.per_second() else { return };
@@ -382,13 +376,8 @@ impl Lane {
             sample = sample.max((taken - self.burst - 1.0) / (passed - shut));
         }
         let basis = std::mem::replace(&mut self.basis, taken);
-        let probes = match self.phase {
-            Phase::Holding { probes, .. } | Phase::Probing { probes, .. } => probes,
-            Phase::Free | Phase::Measuring => 0,
-        };
-        let hold = |rate: f64, probes: usize| Phase::Holding {
-            left: until_probe(rate, probes),
-            probes,
+        let hold = |rate: f64, basis: f64| Phase::Holding {
+            left: until_probe(rate, basis),
         };
         match self.rate {
             None if taken < 3.0 || !self.is_clean => self.phase = Phase::Measuring,
@@ -396,12 +385,12 @@ impl Lane {
                 let filling = self.burst - sample * before.at.saturating_duration_since(self.fresh.at).as_secs_f64();
                 self.burst = filling.max(sample).max(1.0);
                 self.rate = Some(sample);
-                self.phase = hold(sample, 0);
+                self.phase = hold(sample, taken);
             }
             // It held less than we had thought.
             Some(rate) if !self.is_clean => {
                 self.burst = (self.burst - self.tokens.max(0.0)).max(self.burst / 2.0).max(1.0);
-                self.phase = hold(rate, 0);
+                self.phase = hold(rate, taken);
             }
             // An estimate that rests on little may have been that wrong without any change.
             Some(rate) if sample > rate * (RISEN + 3.0 / basis.max(1.0)) && self.phase != Phase::Measuring => {
@@ -411,24 +400,22 @@ impl Lane {
             Some(rate) if sample < rate * FALLEN => {
                 let fallen = if taken < 2.0 { rate / 2.0 } else { sample };
                 self.rate = Some(fallen.max(LEAST));
-                self.phase = hold(fallen, 0);
+                self.phase = hold(fallen, taken);
             }
-            Some(rate) if taken < 20.0 && sample < rate => self.phase = hold(rate, probes),
+            Some(rate) if taken < 20.0 && sample < rate => self.phase = hold(rate, taken),
             Some(_) => {
                 self.rate = Some(sample);
-                self.phase = hold(sample, probes + 1);
+                self.phase = hold(sample, taken);
             }
         }
     }
 }
 
-/// Requests at this rate before it is probed for the so-manieth time.
-fn until_probe(rate: f64, probes: usize) -> f64 {
-    let requests = match FIRST_PROBES.get(probes) {
-        Some(first) => *first,
-        None => (rate * PROBE_AFTER.as_secs_f64()).clamp(PROBE_EVERY, PROBE_EVERY_AT_MOST),
-    };
-    requests.min(rate * PROBE_AT_LEAST_AFTER.as_secs_f64()).max(5.0)
+/// Requests at this rate, which rests on `basis` of them, before it is probed.
+fn until_probe(rate: f64, basis: f64) -> f64 {
+    let often = (rate * PROBE_AFTER.as_secs_f64()).clamp(PROBE_EVERY, PROBE_EVERY_AT_MOST);
+    let rough = (basis * PROBE_AFTER_BASIS).clamp(PROBE_AT_LEAST, often);
+    rough.min(rate * PROBE_AT_LEAST_AFTER.as_secs_f64()).max(5.0)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
