@@ -69,6 +69,15 @@ fn what_a_story_is_told_for_stands_in_its_figures() {
 }
 
 #[test]
+fn an_outage_in_the_middle_costs_nobody() {
+    let output = lab(&["--quick", "--client", "facade", "--only", "outage", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row = &printed["rows"][0];
+    assert_eq!((&row["lost"], &row["done"]), (&0.into(), &200.into()), "{row}");
+}
+
+#[test]
 fn names_are_listed_and_a_wrong_one_is_refused() {
     let output = lab(&["--list"]);
     let names: Vec<&str> = text(&output.stdout).lines().collect();

@@ -8,7 +8,7 @@ const SUSTAINED: Duration = Duration::from_secs(2);
 
 /// The pause before the first probe; each one that fails doubles it.
 const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
