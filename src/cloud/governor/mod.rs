@@ -309,3 +309,128 @@ impl Inner {
 fn to_i64(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::model::RequestId;
+
+    fn governor(max_in_flight: usize) -> Governor {
+        let limits = Limits {
+            max_in_flight,
+            max_waiting: 3,
+            most: None,
+            start: None,
+            points: 0,
+            reserve_percent: 0,
+            try_timeout: Duration::from_secs(45),
+        };
+        let waits = Waits {
+            base: Duration::from_millis(200),
+            cap: Duration::from_secs(15),
+            believed: Duration::from_secs(3600),
+        };
+        Governor::new(limits, waits, Metrics::new())
+    }
+
+    fn flow() -> Flow {
+        RequestId::random().flow()
+    }
+
+    fn within(seconds: u64) -> Patience<'static> {
+        Patience::Until(Instant::now() + Duration::from_secs(seconds))
+    }
+
+    async fn enter(governor: &Governor, operation: Operation, seconds: u64) -> Result<Permit, Refusal> {
+        governor.enter(operation, &flow(), &within(seconds)).await.0
+    }
+
+    #[test]
+    fn the_wait_grows_to_the_cap_and_never_overflows() {
+        let governor = governor(2);
+        for tries in [1, 2, 8, 17, 1000, u32::MAX] {
+            let wait = governor.backoff(tries);
+            assert!(
+                wait <= Duration::from_secs(15) && wait >= Duration::from_millis(20),
+                "{wait:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shut_gate_holds_back_its_own_kind_alone_and_says_for_how_long() {
+        let governor = governor(2);
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::RETRY_AFTER, "30".parse().unwrap());
+        let permit = enter(&governor, Operation::AddMember, 1).await.unwrap();
+        permit.too_fast(&headers);
+        let refusal = enter(&governor, Operation::AddMember, 1).await.unwrap_err();
+        assert!((29..=30).contains(&refusal.retry_after.as_secs()), "{refusal:?}");
+        assert!(governor.would_begin(Operation::AddMember, Duration::from_secs(1)).is_err());
+        assert!(governor.would_begin(Operation::AddMember, Duration::from_secs(40)).is_ok());
+        assert!(enter(&governor, Operation::ListMembers, 1).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_when_the_pause_turns_out_to_be_too_long() {
+        let governor = governor(1);
+        let first = enter(&governor, Operation::AddMember, 1).await.unwrap();
+        let asks = tokio::spawn({
+            let governor = governor.clone();
+            async move { enter(&governor, Operation::AddMember, 20).await }
+        });
+        while governor.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::RETRY_AFTER, "60".parse().unwrap());
+        first.too_fast(&headers);
+        let refusal = asks.await.unwrap().unwrap_err();
+        assert!((59..=60).contains(&refusal.retry_after.as_secs()), "{refusal:?}");
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_nobody_takes_goes_to_the_next() {
+        let governor = governor(1);
+        let first = enter(&governor, Operation::AddMember, 1).await.unwrap();
+        let (one, two, three) = (flow(), flow(), flow());
+        let (patience, others) = (within(5), within(5));
+        let mut gone = Box::pin(governor.enter(Operation::AddMember, &one, &patience));
+        let mut given = Box::pin(governor.enter(Operation::AddMember, &two, &patience));
+        let mut stays = Box::pin(governor.enter(Operation::ListMembers, &three, &others));
+        for waits in [&mut gone, &mut given] {
+            assert!(futures_util::poll!(waits.as_mut()).is_pending());
+        }
+        assert!(futures_util::poll!(stays.as_mut()).is_pending());
+        assert_eq!(governor.waiting(), 3);
+        // A fourth finds the queue full.
+        assert!(enter(&governor, Operation::AddMember, 5).await.is_err());
+        drop(gone);
+        assert_eq!(governor.waiting(), 2);
+        // One permit is broken off; the reader's turn comes first, and is dropped unused.
+        drop(first);
+        drop(stays);
+        let (permit, waited) = given.await;
+        permit.unwrap().accepted(&HeaderMap::new(), 0);
+        assert_eq!(waited.map(|(why, _)| why), Some(Wait::Turn));
+        assert_eq!(governor.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn requests_that_hang_do_not_hold_up_another_kind_for_ever() {
+        let governor = governor(4);
+        let mut hang = Vec::new();
+        for _ in 0..4 {
+            hang.push(enter(&governor, Operation::AddMember, 1).await.unwrap());
+        }
+        let from = Instant::now();
+        let other = enter(&governor, Operation::ListMembers, 20).await.unwrap();
+        assert!(from.elapsed() >= Duration::from_secs(1));
+        // So many are given up for lost, and no more.
+        assert!(enter(&governor, Operation::ListMembers, 1).await.is_err());
+        drop(other);
+        assert!(enter(&governor, Operation::ListMembers, 1).await.is_ok());
+    }
+}
