@@ -368,8 +368,16 @@ mod tests {
         permit.too_fast(&headers);
         let refusal = enter(&governor, Operation::AddMember, 1).await.unwrap_err();
         assert!((29..=30).contains(&refusal.retry_after.as_secs()), "{refusal:?}");
-        assert!(governor.would_begin(Operation::AddMember, Duration::from_secs(1)).is_err());
-        assert!(governor.would_begin(Operation::AddMember, Duration::from_secs(40)).is_ok());
+        assert!(
+            governor
+                .would_begin(Operation::AddMember, Duration::from_secs(1))
+                .is_err()
+        );
+        assert!(
+            governor
+                .would_begin(Operation::AddMember, Duration::from_secs(40))
+                .is_ok()
+        );
         assert!(enter(&governor, Operation::ListMembers, 1).await.is_ok());
     }
 
