@@ -38,7 +38,9 @@ async fn a_limit_is_found_by_few_refusals_whatever_they_say() {
         all_added(&answer, 300);
         let (all, later) = limited(&world).await;
         println!("{dialect}: {all} refusals, {later} of them later");
-        assert!((1..=8 + 5).contains(&all) && later <= 5, "{dialect}: {all}, {later}");
+        // On a busy machine a refusal takes its time, and what left meanwhile is refused as well. Without a governor it
+        // is hundreds.
+        assert!((1..=8 + 12).contains(&all) && later <= 12, "{dialect}: {all}, {later}");
     });
     futures_util::future::join_all(found).await;
 }
@@ -169,28 +171,35 @@ async fn callers_share_by_their_weights() {
         std::fs::write(&path, text).unwrap();
     })
     .await;
-    world.cloud.switch(json!({ "latency_ms": 10 })).await;
+    world.cloud.switch(json!({ "latency_ms": 25 })).await;
     let call = async |caller: &str, from: usize| {
         let request = world.request(http::Method::POST, &format!("addUsers/{caller}"));
         let body = json!({ "users": names(from, 400) }).to_string();
         let answer = send(request.bearer_auth(format!("{caller}-token")).body(body)).await;
         all_added(&answer, 400);
     };
+    let added = async || {
+        (
+            world.cloud.truth("one").await.len(),
+            world.cloud.truth("two").await.len(),
+        )
+    };
     let watch = async {
+        // Who came first has a moment alone.
+        let mut both = None;
         loop {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            let (one, two) = (
-                world.cloud.truth("one").await.len(),
-                world.cloud.truth("two").await.len(),
-            );
-            if one + two >= 320 {
-                return (one, two);
+            let now = added().await;
+            match both {
+                None if now.0 > 10 && now.1 > 10 => both = Some(now),
+                Some((one, two)) if now.0 + now.1 >= one + two + 200 => return (now.0 - one, now.1 - two),
+                _ => {}
             }
         }
     };
     let ((), (), (one, two)) = tokio::join!(call("one", 1), call("two", 401), watch);
-    // Three to one; who came first had a moment alone.
-    assert!(two > 2 * one && one > 40, "{one} {two}");
+    // Three to one.
+    assert!(two > 2 * one && one > 25, "{one} {two}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
