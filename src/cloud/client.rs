@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::advice;
 use super::call::{Answer, Call, SeatSign, parse};
 use super::governor::{Governor, Limits, Waits};
-use super::{Credential, Error, Operation, Owner, Patience, Service, wire};
+use super::{Credential, Error, Operation, Owner, Patience, wire};
 use crate::metrics::{Metrics, Outbound};
 use crate::model::{RequestId, Wait};
 use crate::settings::{self, Pays};
@@ -513,36 +514,8 @@ impl Client {
         doubtful: bool,
     ) -> Error {
         let name = credential.map_or("no credential", Credential::name);
+        let mend = advice::mend(operation, status, message);
         let service = operation.service();
-        let mend = match status {
-            _ if service == Service::Admin => format!(
-                "the key is wrong, expired or revoked, is another organisation's, or lacks {}; make a new one at \
-                 admin.atlassian.com",
-                operation.scopes()
-            ),
-            _ if service == Service::Scim => "the key is wrong, expired or revoked, or is another directory's; make a \
-                                              new one at admin.atlassian.com"
-                .to_owned(),
-            _ if service == Service::Jira && status == StatusCode::FORBIDDEN => {
-                "its account needs Jira on this site and the global permission \"Browse users and groups\"".to_owned()
-            }
-            _ if message.contains("scope") => {
-                format!("a scope is missing, the operation needs {}", operation.scopes())
-            }
-            StatusCode::UNAUTHORIZED => {
-                "the token is wrong, expired or revoked, or belongs to another account; make a new API token".to_owned()
-            }
-            _ if operation.is_write() => {
-                format!(
-                    "its account must be a site administrator with access to Confluence, and a scoped token needs {}",
-                    operation.scopes()
-                )
-            }
-            _ => format!(
-                "the token is wrong or expired, its account has no access to Confluence, or a scoped token lacks {}",
-                operation.scopes()
-            ),
-        };
         let advice = format!(
             "{} refuses {name} for {} ({}: {message}): {mend}",
             service.name(),

@@ -4,9 +4,11 @@
 //! answers stay in here. It must never know a legacy word or a username.
 //!
 //! `confluence` is the driver of the v1 API, which everybody has; `admin`, `scim` and `jira` are drivers for those who
-//! have the keys. `client` sends one request as often as it takes; `governor` decides when; `patience` says for how long.
+//! have the keys. `client` sends one request as often as it takes; `governor` decides when; `patience` says for how long;
+//! `advice` what to do about a refused credential.
 
 mod admin;
+mod advice;
 mod call;
 mod client;
 mod confluence;
