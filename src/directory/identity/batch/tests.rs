@@ -122,19 +122,20 @@ async fn a_hundred_thousand_names_asked_one_by_one_hold_nobody_up() {
     let log = Arc::default();
     let batcher = batcher(limits(1), &log);
     let many = wanted((0..100_000).map(|n| format!("n{n}")));
-    let began = Instant::now();
-    let (answers, small) = futures_util::future::join(batcher.look_up(&many, &patient(2000)), async {
+    let large = async {
+        let answers = batcher.look_up(&many, &patient(6000)).await;
+        (answers, Instant::now())
+    };
+    let small = async {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let asked = Instant::now();
-        let answer = batcher.look_up(&wanted(["one".to_owned()]), &context()).await;
+        let answer = batcher.look_up(&wanted(["one".to_owned()]), &patient(60_000)).await;
         assert!(answer[0].is_ok());
-        asked.elapsed()
-    })
-    .await;
-    assert!(small < Duration::from_millis(500), "{small:?}");
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        Instant::now()
+    };
+    let ((answers, large), small) = futures_util::future::join(large, small).await;
+    assert!(small < large, "it waited for the others");
     let in_time = answers.iter().filter(|answer| answer.is_ok()).count();
-    assert!((4..2000).contains(&in_time), "{in_time}");
+    assert!((4..50_000).contains(&in_time), "{in_time}");
     // Nobody waits for the others any more, and whoever comes again goes on where it ended.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let asked = log.lock().len();
