@@ -10,7 +10,7 @@ use super::{Conduct, Order, What, books::Open};
 use crate::audit::Record;
 use crate::cloud::{Group, Operation, Progress};
 use crate::directory::apply::Run;
-use crate::directory::changes::MembersPlan;
+use crate::directory::changes::{MemberClaims, MembersPlan};
 use crate::directory::claims;
 use crate::directory::groups::Purpose;
 use crate::directory::ledger::Word;
@@ -114,10 +114,9 @@ impl Directory {
             Conduct::Dry => plan.items.iter().map(|_| None).collect(),
         };
         let mut verdicts = plan.foresee(change, &self.process.ledger, &mut claims);
-        if job.order.conduct == Conduct::Dry {
-            let settled = self.settle_doubts(change, &plan, &mut verdicts, job.context);
-            self.unless_stopped(settled).await?;
-        }
+        // Before it is on record: a name without a verdict there was not so, which is what a later process goes by.
+        let settled = self.settle_doubts(change, &plan, &mut claims, &mut verdicts, job.context);
+        self.unless_stopped(settled).await?;
         let names = plan.items.iter().zip(&verdicts).map(|(item, verdict)| report::Name {
             name: item.name.clone(),
             account: item.step.as_ref().ok().cloned(),
@@ -158,17 +157,21 @@ impl Directory {
         Ok(None)
     }
 
-    /// Asks Cloud about memberships that a change of ours left in doubt, as a run would.
+    /// Asks Cloud about memberships that a change of ours left in doubt, but for those that another operation holds.
     async fn settle_doubts(
         &self,
         change: Change,
         plan: &MembersPlan,
+        claims: &mut MemberClaims,
         verdicts: &mut [Option<Verdict>],
         context: &Context,
     ) -> Result<(), Error> {
         let (group, read) = (&plan.group.id, plan.membership.read);
-        for (item, verdict) in plan.items.iter().zip(verdicts) {
+        for ((item, claim), verdict) in plan.items.iter().zip(claims).zip(verdicts) {
             let Ok(account) = &item.step else { continue };
+            if claim.as_mut().is_some_and(|claim| !claim.is_mine()) {
+                continue;
+            }
             if let Word::Doubtful(until) = self.process.ledger.word(group, account, read) {
                 tokio::time::sleep_until(until.into()).await;
                 let context = &context.again(seconds(self.process.settings.extender.read_deadline_s));
