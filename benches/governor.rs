@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use extender_facade::cloud::{Governor, Limits, Operation, Patience, Waits};
+use extender_facade::cloud::{Governor, Operation, Patience};
 use extender_facade::metrics::Metrics;
 use extender_facade::model::{Flow, RequestId};
+use extender_facade::settings::Settings;
 use http::HeaderMap;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -19,21 +20,9 @@ use tokio::sync::Semaphore;
 const AT_ONCE: usize = 8;
 
 fn governor() -> Governor {
-    let limits = Limits {
-        max_in_flight: AT_ONCE,
-        max_waiting: 1_000_000,
-        most: None,
-        start: None,
-        points: 0,
-        reserve_percent: 0,
-        try_timeout: Duration::from_secs(45),
-    };
-    let waits = Waits {
-        base: Duration::from_millis(200),
-        cap: Duration::from_secs(15),
-        believed: Duration::from_secs(3600),
-    };
-    Governor::new(limits, waits, Metrics::new())
+    let mut settings = Settings::defaults().cloud;
+    (settings.max_in_flight, settings.max_waiting) = (AT_ONCE, 1_000_000);
+    Governor::new(&settings, Metrics::new())
 }
 
 fn waiting() -> usize {

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::advice;
 use super::call::{Answer, Call, SeatSign, parse};
-use super::governor::{Governor, Limits, Waits};
+use super::governor::Governor;
 use super::{Credential, Error, Operation, Owner, Patience, wire};
 use crate::metrics::{Metrics, Outbound};
 use crate::model::{RequestId, Wait};
@@ -120,28 +120,10 @@ impl Client {
         let http = builder
             .build()
             .map_err(|e| format!("no HTTP client can be made: {}", chain(&e)))?;
-        let waits = Waits {
-            base: millis(settings.backoff_base_ms.max(1)),
-            cap: millis(settings.backoff_cap_ms.max(1)),
-            believed: Duration::from_secs(settings.retry_after_max_s),
-        };
-        let rate = |rate: f64| (rate > 0.0).then_some(rate);
-        let limits = Limits {
-            max_in_flight: settings.max_in_flight,
-            max_waiting: settings.max_waiting,
-            most: rate(settings.max_rate),
-            start: rate(settings.start_rate),
-            points: match settings.pays {
-                Pays::Requests => 0,
-                Pays::Points => settings.points_per_hour,
-            },
-            reserve_percent: settings.points_reserved_percent,
-            try_timeout: millis(settings.try_timeout_ms),
-        };
         Ok(Self {
             http,
             site,
-            governor: Governor::new(limits, waits, metrics.clone()),
+            governor: Governor::new(settings, metrics.clone()),
             pays: settings.pays,
             metrics,
             try_timeout: millis(settings.try_timeout_ms),

@@ -28,7 +28,7 @@ pub use call::SeatSign;
 pub use client::{Client, Exchange, Pace};
 pub use confluence::{BULK, Confluence, GroupPage, MemberPage, PAGE, Reply, Settled};
 pub use credential::{Credential, Owner};
-pub use governor::{Governor, Limits, Permit, Refusal, Waits};
+pub use governor::{Governor, Permit, Refusal};
 pub use jira::{Jira, JiraUser, USERS_PAGE};
 pub use operation::{Operation, Service};
 pub use patience::{Patience, Progress};

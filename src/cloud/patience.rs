@@ -116,11 +116,11 @@ impl Patience<'_> {
     }
 
     /// How long it lasts if nothing succeeds.
-    pub(super) fn left(&self) -> Option<Duration> {
-        Some(match self {
+    pub(super) fn left(&self) -> Duration {
+        match self {
             Self::Until(deadline) => deadline.saturating_duration_since(Instant::now()),
             Self::WhileUnder(progress) => progress.remaining(),
-        })
+        }
     }
 
     /// Its end, where that is known.

@@ -27,38 +27,67 @@ use super::operation::Operation;
 use super::patience::Patience;
 use crate::metrics::{self, Metrics};
 use crate::model::{Flow, Wait};
+use crate::settings::{self, Pays};
 
 /// While as many as may are under way and somebody waits, it is looked this often whether some of them are lost.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What settings say about the pace.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+struct Limits {
     /// Requests under way at once.
-    pub max_in_flight: usize,
+    max_in_flight: usize,
     /// Requests that wait.
-    pub max_waiting: usize,
+    max_waiting: usize,
     /// Requests of one kind a second, at most.
-    pub most: Option<f64>,
+    most: Option<f64>,
     /// The same before anything is learned.
-    pub start: Option<f64>,
+    start: Option<f64>,
     /// Points of the hourly quota; 0: not counted.
-    pub points: u64,
+    points: u64,
     /// The share of them that is kept for reads.
-    pub reserve_percent: u64,
+    reserve_percent: u64,
     /// No answer comes later than this.
-    pub try_timeout: Duration,
+    try_timeout: Duration,
 }
 
 /// The waits between tries.
 #[derive(Clone, Copy, Debug)]
-pub struct Waits {
+struct Waits {
     /// The longest wait after the first failure; each one doubles it.
-    pub base: Duration,
+    base: Duration,
     /// The longest wait of all.
-    pub cap: Duration,
+    cap: Duration,
     /// A `Retry-After` above this is not believed.
-    pub believed: Duration,
+    believed: Duration,
+}
+
+impl Limits {
+    fn of(settings: &settings::Cloud) -> Self {
+        let rate = |rate: f64| (rate > 0.0).then_some(rate);
+        Self {
+            max_in_flight: settings.max_in_flight,
+            max_waiting: settings.max_waiting,
+            most: rate(settings.max_rate),
+            start: rate(settings.start_rate),
+            points: match settings.pays {
+                Pays::Requests => 0,
+                Pays::Points => settings.points_per_hour,
+            },
+            reserve_percent: settings.points_reserved_percent,
+            try_timeout: Duration::from_millis(settings.try_timeout_ms),
+        }
+    }
+}
+
+impl Waits {
+    fn of(settings: &settings::Cloud) -> Self {
+        Self {
+            base: Duration::from_millis(settings.backoff_base_ms.max(1)),
+            cap: Duration::from_millis(settings.backoff_cap_ms.max(1)),
+            believed: Duration::from_secs(settings.retry_after_max_s),
+        }
+    }
 }
 
 /// Why a request does not leave.
@@ -102,17 +131,18 @@ impl Drop for Waiting<'_> {
             state.give_back(self.operation, self.flow, slip);
             self.governor.dispatch(&mut state);
         }
-        inner.note(&state, self.operation);
+        inner.note(&state);
     }
 }
 
 impl Governor {
     /// One that has learned nothing yet.
     #[must_use]
-    pub fn new(limits: Limits, waits: Waits, metrics: Metrics) -> Self {
+    pub fn new(settings: &settings::Cloud, metrics: Metrics) -> Self {
+        let limits = Limits::of(settings);
         Self(Arc::new(Inner {
             state: Mutex::new(State::new(&limits, Instant::now())),
-            waits,
+            waits: Waits::of(settings),
             metrics,
         }))
     }
@@ -131,7 +161,7 @@ impl Governor {
             if why.is_none() && state.queue.len() == 0 && !state.queue.is_at_cap(flow) {
                 let slip = state.gates.take(operation, from);
                 state.queue.pass(flow);
-                self.0.note(&state, operation);
+                self.0.note(&state);
                 return (Ok(self.permit(operation, flow, slip)), None);
             }
             if let Err(refusal) = state.refuse(operation, patience.left(), from) {
@@ -147,7 +177,7 @@ impl Governor {
                 turn: waits,
             };
             self.dispatch(&mut state);
-            self.0.note(&state, operation);
+            self.0.note(&state);
             drop(state);
             (waiting, why.unwrap_or(Wait::Turn))
         };
@@ -201,7 +231,7 @@ impl Governor {
     /// # Errors
     /// It would not.
     pub fn would_begin(&self, operation: Operation, time: Duration) -> Result<(), Refusal> {
-        self.0.state.lock().refuse(operation, Some(time), Instant::now())
+        self.0.state.lock().refuse(operation, time, Instant::now())
     }
 
     /// Requests a second of this kind, where a limit was learned or set.
@@ -285,16 +315,18 @@ async fn look_at(inner: Weak<Inner>, at: Instant) {
         state.timer = None;
     }
     governor.dispatch(&mut state);
-    for operation in Operation::ALL {
-        governor.0.note(&state, operation);
-    }
+    governor.0.note(&state);
 }
 
 impl Inner {
-    /// Shows in the metrics how a lane stands.
-    fn note(&self, state: &State, operation: Operation) {
+    /// Shows in the metrics how many requests there are.
+    fn note(&self, state: &State) {
         self.metrics.cloud_in_flight.set(to_i64(state.gates.under_way));
         self.metrics.cloud_waiting.set(to_i64(state.queue.len()));
+    }
+
+    /// Shows what was learned of this kind; it changes with an end alone.
+    fn note_rate(&self, state: &State, operation: Operation) {
         let kind = metrics::Kind {
             operation: operation.name(),
         };
@@ -318,21 +350,9 @@ mod tests {
     use crate::model::RequestId;
 
     fn governor(max_in_flight: usize) -> Governor {
-        let limits = Limits {
-            max_in_flight,
-            max_waiting: 3,
-            most: None,
-            start: None,
-            points: 0,
-            reserve_percent: 0,
-            try_timeout: Duration::from_secs(45),
-        };
-        let waits = Waits {
-            base: Duration::from_millis(200),
-            cap: Duration::from_secs(15),
-            believed: Duration::from_secs(3600),
-        };
-        Governor::new(limits, waits, Metrics::new())
+        let mut settings = settings::Settings::defaults().cloud;
+        (settings.max_in_flight, settings.max_waiting) = (max_in_flight, 3);
+        Governor::new(&settings, Metrics::new())
     }
 
     fn flow() -> Flow {

@@ -24,7 +24,7 @@ pub struct Permit {
 
 /// How a request ended.
 enum End {
-    Accepted { near_limit: bool },
+    Accepted { told: Told, points: u64 },
     TooFast(Told),
     Failed { gate: Option<Duration> },
     NotSent,
@@ -35,21 +35,7 @@ impl Permit {
     /// Cloud answered the question, one way or the other. `points`: what it cost of the quota besides the request's 1.
     pub fn accepted(self, headers: &HeaderMap, points: u64) {
         let told = Told::read(headers, self.governor.0.waits.believed);
-        {
-            let mut state = self.governor.0.state.lock();
-            let now = Instant::now();
-            match told.remaining.filter(|_| told.limit == Limit::Quota) {
-                Some((left, of)) => state.gates.quota.told(left, of, now),
-                None => state.gates.quota.spend(points, now),
-            }
-            if let Some(left) = state.gates.quota.left() {
-                let left = i64::try_from(left).unwrap_or(i64::MAX);
-                self.governor.0.metrics.cloud_quota_left.set(left);
-            }
-        }
-        self.end(End::Accepted {
-            near_limit: told.near_limit,
-        });
+        self.end(End::Accepted { told, points });
     }
 
     /// Cloud said that requests of the kind come too fast. They wait from now on.
@@ -84,34 +70,21 @@ impl Permit {
         state.queue.ended(&self.flow);
         let (operation, slip) = (self.operation, self.slip);
         match end {
-            End::Accepted { near_limit } => {
+            End::Accepted { told, points } => {
                 state.retries.earn();
-                if state.gates.breaker.succeeded() {
-                    tracing::info!("Cloud answers again");
-                    inner.metrics.cloud_outage.set(0);
-                    state.gates.lanes.iter_mut().for_each(|lane| lane.start_over(now));
-                }
+                self.is_there(&mut state, now);
+                self.pay(&mut state, &told, points, now);
                 if let Some(lane) = state.gates.lanes.get_mut(operation as usize) {
-                    lane.accepted(slip, now, near_limit);
+                    lane.accepted(slip, now, told.near_limit);
                     lane.ended(slip);
                 }
             }
             End::TooFast(told) => {
-                // It is there, and answers.
-                if state.gates.breaker.succeeded() {
-                    inner.metrics.cloud_outage.set(0);
-                    state.gates.lanes.iter_mut().for_each(|lane| lane.start_over(now));
-                }
+                self.is_there(&mut state, now);
                 self.slow_down(&mut state, &told, now);
             }
             End::Failed { gate } => {
-                if state.gates.breaker.failed(now) {
-                    tracing::warn!(
-                        operation = operation.name(),
-                        "Cloud fails all the time: it is asked now and then whether it is back"
-                    );
-                    inner.metrics.cloud_outage.set(1);
-                }
+                self.is_away(&mut state, now);
                 if let Some(lane) = state.gates.lanes.get_mut(operation as usize) {
                     lane.failed(now);
                     if let Some(gate) = gate {
@@ -122,10 +95,7 @@ impl Permit {
                 self.tell_the_late(&mut state, operation, now);
             }
             End::NotSent => {
-                if state.gates.breaker.failed(now) {
-                    tracing::warn!(operation = operation.name(), "Cloud cannot be reached");
-                    inner.metrics.cloud_outage.set(1);
-                }
+                self.is_away(&mut state, now);
                 if let Some(lane) = state.gates.lanes.get_mut(operation as usize) {
                     lane.failed(now);
                     lane.give_back(slip);
@@ -139,7 +109,41 @@ impl Permit {
             }
         }
         self.governor.dispatch(&mut state);
-        inner.note(&state, operation);
+        inner.note(&state);
+        inner.note_rate(&state, operation);
+    }
+
+    /// Cloud answers, be it that requests come too fast.
+    fn is_there(&self, state: &mut State, now: Instant) {
+        if state.gates.breaker.succeeded() {
+            tracing::info!("Cloud answers again");
+            self.governor.0.metrics.cloud_outage.set(0);
+            state.gates.lanes.iter_mut().for_each(|lane| lane.start_over(now));
+        }
+    }
+
+    /// Cloud fails, or cannot be reached.
+    fn is_away(&self, state: &mut State, now: Instant) {
+        if state.gates.breaker.failed(now) {
+            tracing::warn!(
+                operation = self.operation.name(),
+                "Cloud fails all the time: it is asked now and then whether it is back"
+            );
+            self.governor.0.metrics.cloud_outage.set(1);
+        }
+    }
+
+    /// Takes what the answer cost off the quota, by Cloud's own account where it gives one.
+    fn pay(&self, state: &mut State, told: &Told, points: u64, now: Instant) {
+        let quota = &mut state.gates.quota;
+        match told.remaining.filter(|_| told.limit == Limit::Quota) {
+            Some((left, of)) => quota.told(left, of, now),
+            None => quota.spend(points, now),
+        }
+        if let Some(left) = quota.left() {
+            let left = i64::try_from(left).unwrap_or(i64::MAX);
+            self.governor.0.metrics.cloud_quota_left.set(left);
+        }
     }
 
     fn slow_down(&self, state: &mut State, told: &Told, now: Instant) {

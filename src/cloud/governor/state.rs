@@ -63,11 +63,7 @@ impl Gates {
             Pass::NotBefore(until) => return Some((Wait::Outage, Some(until))),
             Pass::Yes | Pass::Probe => {}
         }
-        let closed = match Class::of(operation) {
-            Class::Read => self.quota.closed_for_reads(now),
-            Class::Change => self.quota.closed_for_changes(now),
-        };
-        if let Some(until) = closed {
+        if let Some(until) = self.spent_until(operation, now) {
             return Some((Wait::Quota, Some(until)));
         }
         let lane = self.lanes.get_mut(operation as usize)?;
@@ -103,13 +99,18 @@ impl Gates {
         }
     }
 
+    /// Until when the quota lets nothing of this kind through.
+    fn spent_until(&mut self, operation: Operation, now: Instant) -> Option<Instant> {
+        match Class::of(operation) {
+            Class::Read => self.quota.closed_for_reads(now),
+            Class::Change => self.quota.closed_for_changes(now),
+        }
+    }
+
     /// Before when nothing of this kind leaves for certain, and why.
     pub fn not_before(&mut self, operation: Operation, now: Instant) -> Option<(Instant, &'static str)> {
         let gate = self.lanes.get(operation as usize).and_then(|lane| lane.shut_for(now));
-        let closed = match Class::of(operation) {
-            Class::Read => self.quota.closed_for_reads(now),
-            Class::Change => self.quota.closed_for_changes(now),
-        };
+        let closed = self.spent_until(operation, now);
         let outage = match self.breaker.pass(now) {
             Pass::NotBefore(until) => Some((until, OUTAGE)),
             Pass::Yes | Pass::Probe => None,
@@ -145,7 +146,7 @@ impl State {
     }
 
     /// A request that has no more than `left` is told at once if that cannot be enough.
-    pub fn refuse(&mut self, operation: Operation, left: Option<Duration>, now: Instant) -> Result<(), Refusal> {
+    pub fn refuse(&mut self, operation: Operation, left: Duration, now: Instant) -> Result<(), Refusal> {
         let until = self.gates.not_before(operation, now);
         if self.queue.is_full() {
             let retry_after = until.map_or(Duration::from_secs(5), |(until, _)| {
@@ -153,7 +154,6 @@ impl State {
             });
             return Err(Refusal { retry_after, why: FULL });
         }
-        let Some(left) = left else { return Ok(()) };
         let shut = until.map_or(Duration::ZERO, |(until, _)| until.saturating_duration_since(now));
         if shut > left {
             let why = until.map_or(PAUSED, |(_, why)| why);

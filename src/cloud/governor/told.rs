@@ -43,30 +43,32 @@ pub(super) struct Told {
 impl Told {
     /// Reads the headers; waits above `believed` are taken for mistakes.
     pub fn read(headers: &HeaderMap, believed: Duration) -> Self {
-        let number = |name| header(headers, name)?.parse::<u64>().ok();
-        let limit = match header(headers, "ratelimit-reason").map(str::to_ascii_lowercase) {
+        let number = |names| header(headers, names)?.parse::<u64>().ok();
+        let limit = match header(headers, ["ratelimit-reason", "beta-ratelimit-reason"]).map(str::to_ascii_lowercase) {
             None => Limit::Burst,
             Some(reason) if reason.contains("quota") => Limit::Quota,
             Some(reason) if reason.contains("burst") => Limit::Burst,
             Some(reason) => Limit::Unknown(reason),
         };
         Self {
-            wait: header(headers, "retry-after")
+            wait: header(headers, ["retry-after", "beta-retry-after"])
                 .and_then(retry_after)
                 .filter(|wait| !wait.is_zero() && *wait <= believed),
-            reset: header(headers, "x-ratelimit-reset")
+            reset: header(headers, ["x-ratelimit-reset", "beta-x-ratelimit-reset"])
                 .and_then(reset)
                 .filter(|wait| *wait <= believed),
             limit,
-            near_limit: header(headers, "x-ratelimit-nearlimit").is_some_and(|near| near.eq_ignore_ascii_case("true")),
-            remaining: number("x-ratelimit-remaining").zip(number("x-ratelimit-limit")),
+            near_limit: header(headers, ["x-ratelimit-nearlimit", "beta-x-ratelimit-nearlimit"])
+                .is_some_and(|near| near.eq_ignore_ascii_case("true")),
+            remaining: number(["x-ratelimit-remaining", "beta-x-ratelimit-remaining"])
+                .zip(number(["x-ratelimit-limit", "beta-x-ratelimit-limit"])),
         }
     }
 }
 
 /// A header by its name, or its `Beta-` twin.
-fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let value = headers.get(name).or_else(|| headers.get(format!("beta-{name}")))?;
+fn header<'h>(headers: &'h HeaderMap, names: [&'static str; 2]) -> Option<&'h str> {
+    let value = names.iter().find_map(|name| headers.get(*name))?;
     value.to_str().ok().map(str::trim)
 }
 
