@@ -2,13 +2,14 @@
 //! nothing has changed.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use super::apply::claim_steps;
 use super::claims::{self, Claim, Claims};
 use super::groups::Found;
 use super::guard::Keep;
 use super::ledger::{Ledger, Word};
-use super::members::Membership;
+use super::members::{Members, Membership};
 use super::operations::Conduct;
 use super::plan::{self, Change, Item};
 use super::{Directory, Error, stopping};
@@ -141,6 +142,22 @@ impl Directory {
             membership,
             _turn: turn,
         }))
+    }
+
+    /// Whether somebody is a member whose last change was in doubt: asked when Cloud can be believed, at `until`, and within
+    /// `patience` of that; the ledger knows it from then on.
+    pub(super) async fn settle_doubt(
+        &self,
+        group: &GroupId,
+        account: &AccountId,
+        until: Instant,
+        patience: Duration,
+        context: &Context,
+    ) -> Result<bool, Error> {
+        tokio::time::sleep_until(until.into()).await;
+        let present = Members::is_member_now(group, account, &self.cloud, &context.again(patience)).await?;
+        self.process.ledger.doubt_settled(group, account, until, present);
+        Ok(present)
     }
 
     /// Claims the names, waits for the operations that came earlier for one of them, and finds out what each name means

@@ -160,6 +160,18 @@ impl Ledger {
         }
     }
 
+    /// What became of a change that was in doubt, read at `until` ([`Word::Doubtful`]) or later. A change since is another.
+    pub fn doubt_settled(&self, group: &GroupId, account: &AccountId, until: Instant, present: bool) {
+        let Some(mut entry) = self.members.get_mut(group) else {
+            return;
+        };
+        let is_it = |change: &&mut MemberChange| change.present.is_none() && change.at + self.lag <= until;
+        if let Some(change) = entry.changes.get_mut(account).filter(is_it) {
+            change.present = Some(present);
+            entry.version += 1;
+        }
+    }
+
     /// Whether `account` is a member by our own changes, if they are newer than a read that began at `read`.
     pub fn word(&self, group: &GroupId, account: &AccountId, read: Instant) -> Word {
         let entry = self.members.get(group);
@@ -358,9 +370,17 @@ mod tests {
         assert_eq!(ledger.word(&group, &account, before), Word::Settled(true));
         assert_eq!(ledger.word(&group, &account, after(9)), Word::Settled(true));
         assert_eq!(ledger.word(&group, &account, after(11)), Word::Nothing);
+        ledger.doubt_settled(&group, &account, after(11), false);
+        assert_eq!(ledger.word(&group, &account, before), Word::Settled(true));
         ledger.member_changed(&group, &account, None, 1);
         assert!(matches!(ledger.word(&group, &account, before), Word::Doubtful(until) if until > after(9)));
         assert!(ledger.overlay(&group, before, 1).stale);
+        // The moment of the change stays: what is read after it is as good as it gets.
+        ledger.doubt_settled(&group, &account, after(9), false);
+        assert!(matches!(ledger.word(&group, &account, before), Word::Doubtful(_)));
+        ledger.doubt_settled(&group, &account, after(11), false);
+        assert_eq!(ledger.word(&group, &account, before), Word::Settled(false));
+        assert_eq!(ledger.word(&group, &account, after(11)), Word::Nothing);
     }
 
     #[test]

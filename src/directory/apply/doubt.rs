@@ -123,9 +123,13 @@ impl Run<'_> {
         account: &AccountId,
     ) -> Result<bool, Error> {
         tokio::select! {
-            () = tokio::time::sleep_until(until.into()) => self.is_member_now(group, account).await,
-            () = self.progress.stopped() => Err(stopping()),
+            () = tokio::time::sleep_until(until.into()) => {}
+            () = self.progress.stopped() => return Err(stopping()),
         }
+        let patience = self.settle();
+        self.directory
+            .settle_doubt(&group.id, account, until, patience, self.context)
+            .await
     }
 
     pub(super) async fn is_member_now(&self, group: &Group, account: &AccountId) -> Result<bool, Error> {

@@ -14,7 +14,6 @@ use crate::directory::changes::{MemberClaims, MembersPlan};
 use crate::directory::claims;
 use crate::directory::groups::Purpose;
 use crate::directory::ledger::Word;
-use crate::directory::members::Members;
 use crate::directory::plan::{self, Forecast, Item};
 use crate::directory::{Change, Directory, Error};
 use crate::metrics::Reason;
@@ -173,9 +172,8 @@ impl Directory {
                 continue;
             }
             if let Word::Doubtful(until) = self.process.ledger.word(group, account, read) {
-                tokio::time::sleep_until(until.into()).await;
-                let context = &context.again(seconds(self.process.settings.extender.read_deadline_s));
-                let present = Members::is_member_now(group, account, &self.cloud, context).await?;
+                let patience = seconds(self.process.settings.extender.read_deadline_s);
+                let present = self.settle_doubt(group, account, until, patience, context).await?;
                 *verdict = change.needless(present).map(Verdict::skipped);
             }
         }

@@ -16,7 +16,6 @@ use crate::cloud::{Group, Patience, Progress};
 use crate::directory::apply::Run;
 use crate::directory::guard::Keep;
 use crate::directory::ledger::Word;
-use crate::directory::members::Members;
 use crate::directory::plan::Item;
 use crate::directory::{Change, Directory, Error};
 use crate::model::{AccountId, Context, Fate, GroupName, NameKey, OperationId, OperationKind, Skip, Verdict};
@@ -87,9 +86,8 @@ impl Directory {
                 Word::Settled(present) => present,
                 Word::Nothing => membership.present.contains(&account),
                 Word::Doubtful(until) => {
-                    tokio::time::sleep_until(until.into()).await;
-                    let context = &context.again(seconds(self.process.settings.extender.read_deadline_s));
-                    Members::is_member_now(&id, &account, &self.cloud, context).await?
+                    let patience = seconds(self.process.settings.extender.read_deadline_s);
+                    self.settle_doubt(&id, &account, until, patience, context).await?
                 }
             };
             let is_as_asked = present == change.leaves_present();
