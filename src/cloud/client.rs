@@ -73,6 +73,27 @@ enum Again {
     Failed,
 }
 
+/// Answers that were not believed once, of one question.
+#[derive(Debug, Default)]
+struct Doubts {
+    /// A 403 or 404 to a read.
+    forgiven: bool,
+    /// The sign that no seat is free.
+    seat_sign: bool,
+}
+
+/// What is to be made of an answer that is neither a success nor a passing failure.
+enum Heard {
+    /// It is one.
+    Answer,
+    /// The credential is refused: what to do about it.
+    Refused(String),
+    /// Cloud is somewhere else.
+    Elsewhere(String),
+    /// It is not believed at once.
+    Doubted,
+}
+
 /// How one try ended.
 enum Try {
     Answered(StatusCode, HeaderMap, Vec<u8>),
@@ -199,14 +220,14 @@ impl Client {
     ) -> Result<(Answer, Option<T>), Error> {
         let operation = call.operation;
         let (mut tries, mut failures, mut doubtful) = (0_u32, 0_u32, false);
-        let (mut forgiven, mut seat_sign) = (false, false);
+        let mut doubts = Doubts::default();
         let (mut answered, mut alone) = (0, 0_u32);
         let mut cause = String::new();
         let flow = request.flow();
         loop {
             let unavailable = |cause: &str, doubtful| Error::Unavailable {
                 operation,
-                retry_after: self.governor.shut_for(operation).unwrap_or(Duration::from_secs(5)),
+                retry_after: self.retry_after(operation),
                 cause: cause.to_owned(),
                 doubtful,
             };
@@ -293,44 +314,17 @@ impl Client {
                         _ => {
                             // Cloud is there, and says something.
                             permit.accepted(&headers, self.points(operation, &[]));
-                            match status.as_u16() {
-                                401 => return Err(self.refused(operation, status, &message(), credential, doubtful)),
-                                // Under load a gateway was seen to answer one 403 or 404 out of nothing.
-                                403 if forgiven => {
-                                    return Err(self.refused(operation, status, &message(), credential, doubtful));
+                            match self.heard(call, credential, status, &headers, &message(), &mut doubts) {
+                                Heard::Answer => return Ok((Answer { status, body, doubtful }, None)),
+                                Heard::Refused(advice) => {
+                                    return Err(Error::Refused {
+                                        status: status.as_u16(),
+                                        advice,
+                                        doubtful,
+                                    });
                                 }
-                                404 if forgiven || operation.is_write() => {
-                                    self.note(operation, "4xx", None);
-                                    return Ok((Answer { status, body, doubtful }, None));
-                                }
-                                403 | 404 => {
-                                    forgiven = true;
-                                    (format!("{status}: {}", message()), Again::Doubted)
-                                }
-                                500 => {
-                                    if seat_sign || call.seat_sign == SeatSign::Believed {
-                                        self.note(operation, "5xx", None);
-                                        return Ok((Answer { status, body, doubtful }, None));
-                                    }
-                                    seat_sign = true;
-                                    (format!("{status}: {}", message()), Again::Doubted)
-                                }
-                                300..=399 => {
-                                    let to = headers
-                                        .get(http::header::LOCATION)
-                                        .and_then(|to| to.to_str().ok())
-                                        .unwrap_or("?");
-                                    let host = Url::parse(to).ok().and_then(|to| to.host_str().map(str::to_owned));
-                                    let to = host.unwrap_or_else(|| "another path".to_owned());
-                                    let setting = operation.service().address();
-                                    let fault = format!("it redirects to {to}, which is not followed; check {setting}");
-                                    self.note(operation, "3xx", Some(fault.clone()));
-                                    return Err(unavailable(&fault, doubtful));
-                                }
-                                _ => {
-                                    self.note(operation, "4xx", None);
-                                    return Ok((Answer { status, body, doubtful }, None));
-                                }
+                                Heard::Elsewhere(fault) => return Err(unavailable(&fault, doubtful)),
+                                Heard::Doubted => (format!("{status}: {}", message()), Again::Doubted),
                             }
                         }
                     }
@@ -382,22 +376,20 @@ impl Client {
             let slept = patience.sleep(wait).await;
             request.effort().waited(Wait::Backoff, before.elapsed());
             if slept.is_err() {
-                return Err(match unavailable(&cause, doubtful) {
-                    Error::Unavailable {
-                        operation,
-                        cause,
-                        doubtful,
-                        retry_after,
-                    } => Error::Unavailable {
-                        operation,
-                        cause,
-                        doubtful,
-                        retry_after: retry_after.max(wait),
-                    },
-                    other => other,
+                let retry_after = self.retry_after(operation).max(wait);
+                return Err(Error::Unavailable {
+                    operation,
+                    retry_after,
+                    cause,
+                    doubtful,
                 });
             }
         }
+    }
+
+    /// When it may be worth asking again.
+    fn retry_after(&self, operation: Operation) -> Duration {
+        self.governor.shut_for(operation).unwrap_or(Duration::from_secs(5))
     }
 
     /// What an answer costs of the quota besides the 1 of its request: for a read 2 for every user or group in it.
@@ -487,31 +479,76 @@ impl Client {
         }
     }
 
+    /// What is to be made of an answer that is neither a success nor a passing failure.
+    fn heard(
+        &self,
+        call: &Call,
+        credential: Option<&Credential>,
+        status: StatusCode,
+        headers: &HeaderMap,
+        message: &str,
+        doubts: &mut Doubts,
+    ) -> Heard {
+        let operation = call.operation;
+        match status.as_u16() {
+            401 => Heard::Refused(self.refused(operation, status, message, credential)),
+            // Under load a gateway was seen to answer one 403 or 404 out of nothing.
+            403 if doubts.forgiven => Heard::Refused(self.refused(operation, status, message, credential)),
+            404 if doubts.forgiven || operation.is_write() => {
+                self.note(operation, "4xx", None);
+                Heard::Answer
+            }
+            403 | 404 => {
+                doubts.forgiven = true;
+                Heard::Doubted
+            }
+            500 if doubts.seat_sign || call.seat_sign == SeatSign::Believed => {
+                self.note(operation, "5xx", None);
+                Heard::Answer
+            }
+            500 => {
+                doubts.seat_sign = true;
+                Heard::Doubted
+            }
+            300..=399 => {
+                let to = headers
+                    .get(http::header::LOCATION)
+                    .and_then(|to| to.to_str().ok())
+                    .unwrap_or("?");
+                let host = Url::parse(to).ok().and_then(|to| to.host_str().map(str::to_owned));
+                let to = host.unwrap_or_else(|| "another path".to_owned());
+                let setting = operation.service().address();
+                let fault = format!("it redirects to {to}, which is not followed; check {setting}");
+                self.note(operation, "3xx", Some(fault.clone()));
+                Heard::Elsewhere(fault)
+            }
+            _ => {
+                self.note(operation, "4xx", None);
+                Heard::Answer
+            }
+        }
+    }
+
+    /// What the operator can do about a refused credential.
     fn refused(
         &self,
         operation: Operation,
         status: StatusCode,
         message: &str,
         credential: Option<&Credential>,
-        doubtful: bool,
-    ) -> Error {
+    ) -> String {
         let name = credential.map_or("no credential", Credential::name);
-        let mend = advice::mend(operation, status, message);
-        let service = operation.service();
         let advice = format!(
-            "{} refuses {name} for {} ({}: {message}): {mend}",
-            service.name(),
+            "{} refuses {name} for {} ({}: {message}): {}",
+            operation.service().name(),
             operation.name(),
-            status.as_u16()
+            status.as_u16(),
+            advice::mend(operation, status, message)
         );
         // A caller's wrong token says nothing against Cloud, and nothing that an operator could mend.
         let ours = credential.is_none_or(|credential| credential.owner() == Owner::Facade);
         self.note(operation, "refused", ours.then(|| advice.clone()));
-        Error::Refused {
-            status: status.as_u16(),
-            advice,
-            doubtful,
-        }
+        advice
     }
 }
 
