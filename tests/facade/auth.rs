@@ -5,7 +5,7 @@ use reqwest::Method;
 
 use crate::cloud::{Reply, send};
 use crate::errors::assert_error;
-use crate::harness::{ADMIN, READER, World, options};
+use crate::harness::{ADMIN, READER, World, digest, options};
 
 const UNAUTHENTICATED: &str = "Client must be authenticated to access this resource.";
 const LOGIN_REASON: &str = "x-seraph-loginreason";
@@ -183,10 +183,6 @@ async fn passwords_in_iso_8859_1_are_read() {
 
 #[tokio::test]
 async fn an_expired_token_is_an_unknown_one() {
-    let digest = |token: &str| -> String {
-        let digest = <sha2::Sha256 as sha2::Digest>::digest(token.as_bytes());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
-    };
     let entry = |token: &str, expires: &str| {
         format!(
             "[[token]]\nname = \"{token}\"\nsha256 = \"{}\"\nrole = \"reader\"\nexpires = {expires}\n",

@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use crate::cloud::send;
-use crate::harness::{ADMIN, World, encode, names, options};
+use crate::harness::{ADMIN, World, encode, names, off, options};
 use crate::truth::{self, accounts, lists};
 
 const ODD: &str = "R&D / Zürich + 50%";
@@ -211,13 +211,7 @@ fn any_list_under_any_few_faults_is_answered_with_the_truth() {
 }
 
 async fn hold_to_the_truth(world: &World, asked: &Asked) {
-    let off = merged(faults())
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(|name| (name.clone(), Value::Null))
-        .collect();
-    world.cloud.switch(Value::Object(off)).await;
+    world.cloud.switch(off(&merged(faults()))).await;
     world
         .cloud
         .switch(merged(asked.faults.iter().map(|index| faults()[*index].clone())))

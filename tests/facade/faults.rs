@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{World, names, options, texts};
+use crate::harness::{World, names, off, options, texts};
 use crate::truth::{self, accounts, hold, hold_answer};
 
 async fn world() -> World {
@@ -20,13 +20,7 @@ async fn world() -> World {
 /// Everything the facade can be asked, first under `faults` and then, where that was not a success, without.
 async fn ordeal(faults: Value) {
     let world = world().await;
-    let off: serde_json::Map<String, Value> = faults
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(|name| (name.clone(), Value::Null))
-        .collect();
-    let off = Value::Object(off);
+    let off = off(&faults);
     // Half of the names are members before, half are not.
     for (call, asked) in [("addUsers/team", names(101, 200)), ("removeUsers/team", names(51, 200))] {
         world.cloud.switch(faults.clone()).await;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::between::Between;
 use crate::cloud::{Reply, send};
 use crate::errors::assert_error;
-use crate::harness::{World, names, options};
+use crate::harness::{World, digest, names, options};
 use crate::truth::{audit_of, lists};
 use extender_facade::settings::Settings;
 
@@ -30,8 +30,7 @@ async fn start(groups: &[(&str, u32)], change: impl FnOnce(&mut Settings)) -> Wo
 
 pub fn add_keeper(settings: &Settings) {
     let file = settings.inbound.accounts_file.clone().unwrap();
-    let digest = <sha2::Sha256 as sha2::Digest>::digest(KEEPER.as_bytes());
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest(KEEPER);
     let mut text = std::fs::read_to_string(&file).unwrap();
     write!(
         text,

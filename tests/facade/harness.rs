@@ -170,6 +170,13 @@ impl World {
         self.cloud.reset().await;
     }
 
+    /// The operator's figures.
+    pub async fn metrics(&self) -> String {
+        send(self.client.get(format!("http://{}/metrics", self.admin)))
+            .await
+            .text()
+    }
+
     /// The audit's lines so far.
     pub fn audit(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.directory.path().join("state/audit.jsonl")).unwrap();
@@ -192,6 +199,18 @@ async fn serve(settings: &Settings) -> (SocketAddr, SocketAddr, Stop, JoinHandle
     let stop = Stop::new();
     let task = tokio::spawn(server.run(listeners, stop.clone()));
     (facade, admin, stop, task)
+}
+
+/// A token as the accounts file has it.
+pub fn digest(token: &str) -> String {
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(token.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What switches these faults off.
+pub fn off(faults: &Value) -> Value {
+    let names = faults.as_object().unwrap().keys();
+    names.map(|name| (name.clone(), Value::Null)).collect()
 }
 
 /// Generated data without faults.
@@ -237,8 +256,7 @@ fn accounts() -> &'static str {
             ("operator", "reader", OPERATOR, "operator = true\n"),
         ] {
             let hash = cheap.hash_password(name.as_bytes()).unwrap();
-            let digest = <sha2::Sha256 as sha2::Digest>::digest(token.as_bytes());
-            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = digest(token);
             text.push_str(&format!(
                 "[[account]]\nname = \"{name}\"\npassword = \"{hash}\"\nrole = \"{role}\"\n{right}"
             ));

@@ -122,8 +122,7 @@ async fn successes_name_the_caller_and_must_not_be_stored_or_sniffed() {
 async fn the_callers_name_is_percent_encoded() {
     let world = World::start(crate::harness::options(1, &[]), |settings| {
         let path = settings.inbound.accounts_file.clone().unwrap();
-        let digest = <sha2::Sha256 as sha2::Digest>::digest(b"xft_third");
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = crate::harness::digest("xft_third");
         let text = format!("[[token]]\nname = \"Zoë O'Neil + Söhne\"\nsha256 = \"{digest}\"\nrole = \"reader\"\n");
         std::fs::write(path, text).unwrap();
     })

@@ -3,14 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cloud::{Reply, send};
-use crate::harness::{ADMIN, World, names, options};
+use crate::harness::{ADMIN, World, digest, names, off, options};
 
-async fn metrics(world: &World) -> String {
-    let url = format!("http://{}/metrics", world.admin);
-    send(world.client.get(url)).await.text()
+/// Waits until so many additions were sent.
+async fn additions(world: &World, count: u64) {
+    while world.calls().await.get("add_member").is_none_or(|calls| *calls < count) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Requests that were answered 429, of all kinds: in all, and after the first contact with each limit.
@@ -72,7 +74,7 @@ async fn an_unknown_reason_is_a_burst_and_a_quota_stops_everything() {
     }
     assert!(from.elapsed() < Duration::from_secs(20));
     assert_eq!(world.cloud.stats().await["total"], before);
-    let text = metrics(&world).await;
+    let text = world.metrics().await;
     assert!(
         text.contains("facade_cloud_limited_total{reason=\"unknown\"}"),
         "{text}"
@@ -102,7 +104,7 @@ async fn the_last_points_of_a_quota_are_kept_for_reads() {
         "{refused:?}"
     );
     assert_eq!(world.members("team").await.len(), members);
-    assert!(metrics(&world).await.contains("facade_cloud_quota_left"));
+    assert!(world.metrics().await.contains("facade_cloud_quota_left"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,9 +147,7 @@ async fn small_calls_and_reads_are_not_stuck_behind_a_large_one() {
         Instant::now()
     };
     let small = async {
-        while world.calls().await.get("add_member").is_none_or(|calls| *calls < 20) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        additions(&world, 20).await;
         all_added(&world.users("addUsers/other", &["user001300"]).await, 1);
         assert_eq!(world.members("other").await.len(), 251);
         Instant::now()
@@ -160,12 +160,11 @@ async fn small_calls_and_reads_are_not_stuck_behind_a_large_one() {
 async fn callers_share_by_their_weights() {
     let world = World::start(options(900, &[("one", 0), ("two", 0)]), |settings| {
         let path = settings.inbound.accounts_file.clone().unwrap();
-        let token = |name: &str| sha256(name);
         let more = format!(
             "[[token]]\nname = \"one\"\nsha256 = \"{}\"\nrole = \"administrator\"\n\
              [[token]]\nname = \"two\"\nsha256 = \"{}\"\nrole = \"administrator\"\nweight = 3\n",
-            token("one-token"),
-            token("two-token")
+            digest("one-token"),
+            digest("two-token")
         );
         let text = std::fs::read_to_string(&path).unwrap() + &more;
         std::fs::write(&path, text).unwrap();
@@ -213,23 +212,15 @@ async fn an_outage_is_waited_for_with_few_questions_and_everything_is_done_after
         let people = names(1, 500);
         let add = world.users("addUsers/team", &people);
         let fall = async {
-            while world.calls().await.get("add_member").is_none_or(|calls| *calls < 100) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            additions(&world, 100).await;
             world.cloud.switch(outage.clone()).await;
             tokio::time::sleep(Duration::from_secs(4)).await;
             world.forget_calls().await;
             // A breaker is open by now: single questions, and pauses between them.
             tokio::time::sleep(Duration::from_secs(4)).await;
             let asked: u64 = world.calls().await.values().sum();
-            assert!(metrics(&world).await.contains("facade_cloud_outage 1"));
-            let off: serde_json::Map<String, Value> = outage
-                .as_object()
-                .unwrap()
-                .keys()
-                .map(|key| (key.clone(), Value::Null))
-                .collect();
-            world.cloud.switch(Value::Object(off)).await;
+            assert!(world.metrics().await.contains("facade_cloud_outage 1"));
+            world.cloud.switch(off(&outage)).await;
             asked
         };
         let (answer, asked) = tokio::join!(add, fall);
@@ -240,14 +231,6 @@ async fn an_outage_is_waited_for_with_few_questions_and_everything_is_done_after
             .await
             .json();
         assert_eq!(report["state"], "finished");
-        assert!(metrics(&world).await.contains("facade_cloud_outage 0"));
+        assert!(world.metrics().await.contains("facade_cloud_outage 0"));
     }
-}
-
-fn sha256(text: &str) -> String {
-    use sha2::Digest as _;
-    let digest = sha2::Sha256::digest(text.as_bytes());
-    digest
-        .iter()
-        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }

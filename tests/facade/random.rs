@@ -257,15 +257,7 @@ async fn ten_thousand_random_requests_are_all_answered_as_the_contract_allows() 
             );
         }
     }
-    let figures = world
-        .client
-        .get(format!("http://{}/metrics", world.admin))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let figures = world.metrics().await;
     let answered: u64 = figures
         .lines()
         .filter(|line| line.starts_with("facade_requests_total{"))

@@ -401,9 +401,7 @@ async fn a_faulty_file_that_is_seen_by_itself_is_refused_and_one_that_is_gone_is
         lists(&world.users("addUsers/team", &["somebody"]).await).0,
         ["somebody"]
     );
-    let page = send(world.client.get(format!("http://{}/metrics", world.admin)))
-        .await
-        .text();
+    let page = world.metrics().await;
     assert!(
         page.contains("facade_map_reloads_total{result=\"refused\"} 1"),
         "a missing file is no new file"

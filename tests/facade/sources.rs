@@ -5,7 +5,7 @@ use extender_facade::simulator::{Options, Simulator};
 use serde_json::{Value, json};
 
 use crate::cloud::Reply;
-use crate::harness::{World, options};
+use crate::harness::{World, off, options};
 use crate::truth::{audit_of, lists};
 
 const ADMIN_USERS: &str = "admin_search_users";
@@ -184,8 +184,7 @@ async fn unknown_addresses_are_asked_for_once_and_again_only_when_they_may_be_kn
 pub async fn wait_for_reload(world: &World, result: &str, times: u64) {
     let wanted = format!("facade_map_reloads_total{{result=\"{result}\"}} {times}");
     for _ in 0..600 {
-        let page = reqwest::get(format!("http://{}/metrics", world.admin)).await.unwrap();
-        if page.text().await.unwrap().contains(&wanted) {
+        if world.metrics().await.contains(&wanted) {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -293,13 +292,7 @@ async fn nobody_is_unknown_because_a_source_fails() {
         let answer = world.users("addUsers/team", &["mapped"]).await;
         assert_eq!(lists(&answer).0, ["mapped"], "{fault}");
         // And once the source is well again, so is the call.
-        let off: serde_json::Map<_, _> = fault
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(|key| (key.clone(), Value::Null))
-            .collect();
-        world.cloud.switch(Value::Object(off)).await;
+        world.cloud.switch(off(&fault)).await;
         let answer = world.users("addUsers/team", &["mapped", name]).await;
         assert_eq!(lists(&answer).0, [name], "{fault}: {}", answer.text());
     }

@@ -113,9 +113,7 @@ async fn while_cloud_is_down_lists_are_told_as_they_were_read_before_and_marked(
     // Nobody has read these, and nobody says that they are not there: scripts make groups on that.
     unavailable(&world.get("getUsers/confluence-users").await);
     unavailable(&world.get("getUsers/no-such-group").await);
-    let page = send(world.client.get(format!("http://{}/metrics", world.admin)))
-        .await
-        .text();
+    let page = world.metrics().await;
     assert!(
         page.contains("facade_stale_answers_total{list=\"members\"} 7"),
         "{page}"

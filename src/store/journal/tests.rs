@@ -23,7 +23,7 @@ fn name(name: &str) -> Name {
     }
 }
 
-fn report(kind: OperationKind, names: Vec<Name>) -> Report {
+pub(super) fn report(kind: OperationKind, names: Vec<Name>) -> Report {
     Report {
         id: OperationId::random(),
         kind,

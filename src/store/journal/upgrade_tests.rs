@@ -2,6 +2,7 @@
 
 use tempfile::TempDir;
 
+use super::tests::report;
 use super::*;
 use crate::model::report::Name;
 use crate::model::{GroupName, Wait};
@@ -19,31 +20,17 @@ fn kept() -> Report {
         group: None,
         verdict,
     };
+    let names = vec![name(0, Some(Verdict::DONE)), name(1, None)];
     Report {
         id: OperationId::parse("0123456789abcdef0123456789abcdef").unwrap(),
-        kind: OperationKind::AddMembers,
-        caller: "script".to_owned(),
-        caller_key: "account:script".to_owned(),
-        visitor: false,
-        request: "r1".to_owned(),
-        site: "https://example.atlassian.net".to_owned(),
         group: Some((GroupId::new("g1"), GroupName::new("developers"))),
-        dry_run: false,
-        undo_of: None,
-        digest: vec![1, 2, 3],
-        idempotency: None,
-        started_at: 1000,
-        finished_at: None,
-        state: State::Running,
-        plan: "{}".to_owned(),
-        no_access_granted: false,
         cost: Cost {
             calls: 7,
             retries: 2,
             waited_ms: 1234,
             waits: Default::default(),
         },
-        names: vec![name(0, Some(Verdict::DONE)), name(1, None)],
+        ..report(OperationKind::AddMembers, names)
     }
 }
 
