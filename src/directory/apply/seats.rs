@@ -2,7 +2,8 @@
 //!
 //! Cloud does not tell how many seats are free, only that for this account there was none. After a few such refusals in
 //! a row one addition at a time finds out whether that is still so, and the others wait for it; a success opens the way
-//! again. After many in a row nobody is asked any more.
+//! again. After many in a row nobody is asked any more; those still under way from before count among the many, for any
+//! of them may be one refusal more.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,6 +26,7 @@ pub struct Seats {
 #[derive(Debug, Default)]
 struct State {
     refused_in_a_row: usize,
+    under_way: usize,
     probing: bool,
 }
 
@@ -32,15 +34,20 @@ struct State {
 /// when this is dropped.
 #[derive(Debug)]
 pub struct Leave<'a> {
-    probes: Option<&'a Seats>,
+    seats: &'a Seats,
+    probes: bool,
 }
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        if let Some(seats) = self.probes {
-            seats.state.lock().probing = false;
-            seats.changed.notify_waiters();
+        {
+            let mut state = self.seats.state.lock();
+            state.under_way -= 1;
+            if self.probes {
+                state.probing = false;
+            }
         }
+        self.seats.changed.notify_waiters();
     }
 }
 
@@ -60,18 +67,19 @@ impl Seats {
     /// The outer `None`: somebody else is finding out.
     fn leave_now(&self) -> Option<Option<Leave<'_>>> {
         let mut state = self.state.lock();
-        match state.refused_in_a_row {
+        let probes = match state.refused_in_a_row {
             MOST.. => {
                 self.passed_over.fetch_add(1, Ordering::Relaxed);
-                Some(None)
+                return Some(None);
             }
-            ONE_BY_ONE.. if state.probing => None,
-            ONE_BY_ONE.. => {
-                state.probing = true;
-                Some(Some(Leave { probes: Some(self) }))
-            }
-            _ => Some(Some(Leave { probes: None })),
-        }
+            ONE_BY_ONE.. if state.probing => return None,
+            refused @ ONE_BY_ONE.. if state.under_way > 0 && refused + state.under_way >= MOST => return None,
+            ONE_BY_ONE.. => true,
+            _ => false,
+        };
+        state.probing |= probes;
+        state.under_way += 1;
+        Some(Some(Leave { seats: self, probes }))
     }
 
     /// Whether the last account that was tried found no seat.
@@ -113,7 +121,7 @@ mod tests {
     }
 
     fn is_probe(leave: &Option<Leave<'_>>) -> Option<bool> {
-        leave.as_ref().map(|leave| leave.probes.is_some())
+        leave.as_ref().map(|leave| leave.probes)
     }
 
     #[tokio::test]
@@ -136,6 +144,32 @@ mod tests {
         assert_eq!(is_probe(&waiting.await), Some(false), "a success opens the way at once");
         drop(next);
         assert!(!seats.is_full());
+    }
+
+    #[tokio::test]
+    async fn who_is_still_under_way_from_before_counts_among_the_twenty() {
+        let seats = Seats::default();
+        let slow = seats.leave().await;
+        refuse(&seats, 18);
+        let probe = seats.leave().await;
+        seats.refused();
+        drop(probe);
+        let mut waiting = Box::pin(seats.leave());
+        assert!((&mut waiting).now_or_never().is_none(), "the twentieth is under way");
+        seats.refused();
+        drop(slow);
+        assert_eq!(is_probe(&waiting.await), None);
+    }
+
+    #[tokio::test]
+    async fn whoever_told_nothing_leaves_the_last_try_to_the_next() {
+        let seats = Seats::default();
+        let slow = seats.leave().await;
+        refuse(&seats, 19);
+        let mut waiting = Box::pin(seats.leave());
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(slow);
+        assert_eq!(is_probe(&waiting.await), Some(true));
     }
 
     #[tokio::test]
