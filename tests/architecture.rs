@@ -175,6 +175,7 @@ fn only_wire_modules_the_audit_and_the_operators_page_serialise() {
             "extender/wire.rs",
             "reports/mod.rs",
             "cloud/wire.rs",
+            "cloud/credential/wire.rs",
             "directory/plan/forecast.rs",
             "audit/wire.rs",
             "admin/mod.rs",

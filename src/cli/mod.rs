@@ -3,6 +3,7 @@
 mod account;
 mod audit;
 mod check;
+mod credential;
 mod demo;
 mod healthcheck;
 mod identities;
@@ -38,6 +39,8 @@ enum Command {
     Lab(lab::Args),
     /// Check settings, identity map, and what Cloud says to the credential
     Check(check::Args),
+    /// Consent to an app of OAuth, and see how the credentials for Cloud stand
+    Credential(credential::Args),
     /// Make entries for the accounts file
     Account(account::Args),
     /// Verify and read the audit
@@ -67,6 +70,7 @@ impl Cli {
                 Command::Simulate(args) => simulate::run(args).await,
                 Command::Lab(args) => lab::run(args).await,
                 Command::Check(args) => check::run(args).await,
+                Command::Credential(args) => credential::run(args).await,
                 Command::Account(args) => account::run(args),
                 Command::Audit(args) => audit::run(args),
                 Command::Operations(args) => operations::run(args).await,

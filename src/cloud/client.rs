@@ -1,21 +1,23 @@
 //! One HTTP client for all of Cloud: sends a request, and sends it again where that is safe and makes sense.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::advice;
 use super::call::{Answer, Call, SeatSign, parse};
+use super::credential::{Login, Shown, Unfit};
+use super::diagnosis::{self, Diagnosis, Suspect};
 use super::governor::Governor;
+use super::places::Places;
 use super::{Credential, Error, Operation, Owner, Patience, wire};
 use crate::metrics::{Metrics, Outbound};
 use crate::model::{RequestId, Wait};
-use crate::settings::{self, Pays};
+use crate::settings::{self, CredentialKind, Pays};
 
 /// What v1 answers when no seat is free in the licence: a sign, not a proof, so it is tried once more unless the caller
 /// has reason to believe it.
@@ -25,10 +27,11 @@ const NO_SEAT_SIGN: &str = "AddUserToGroupsIdentityPlatformCommand";
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
-    site: Url,
+    pub(super) places: Places,
+    login: Login,
     governor: Governor,
     metrics: Metrics,
-    try_timeout: Duration,
+    pub(super) try_timeout: Duration,
     max_tries: u32,
     max_answer: usize,
     /// Requests answered; tells a fault of one name from a fault of Cloud.
@@ -38,6 +41,8 @@ pub struct Client {
     pays: Pays,
     /// The moving average behind [`Client::pace`], in microseconds; 0: nothing measured.
     pace_us: AtomicU64,
+    /// How far Cloud's clock was ahead of ours at the last answer, in seconds.
+    skew_s: AtomicI64,
     /// Which form of `user/bulk?accountId=` this site understands, see [`super::confluence`].
     pub(super) ids_form: AtomicU8,
 }
@@ -86,8 +91,8 @@ struct Doubts {
 enum Heard {
     /// It is one.
     Answer,
-    /// The credential is refused: what to do about it.
-    Refused(String),
+    /// The credential is refused: what that means.
+    Refused(Diagnosis),
     /// Cloud is somewhere else.
     Elsewhere(String),
     /// It is not believed at once.
@@ -95,7 +100,7 @@ enum Heard {
 }
 
 /// How one try ended.
-enum Try {
+pub(super) enum Try {
     Answered(StatusCode, HeaderMap, Vec<u8>),
     /// No connection: certainly without effect.
     NotSent(String),
@@ -118,7 +123,8 @@ impl Client {
     pub fn towards(address: &str, settings: &settings::Cloud, metrics: Metrics) -> Result<Self, String> {
         // Harmless where a provider is installed already; reqwest needs one before its first client.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let site = Url::parse(address).map_err(|e| format!("{address:?}: {e}"))?;
+        let parse = |address: &str| Url::parse(address).map_err(|e| format!("{address:?}: {e}"));
+        let (site, gateway) = (parse(address)?, parse(&settings.gateway_url)?);
         let millis = Duration::from_millis;
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("extender-facade/", env!("CARGO_PKG_VERSION")))
@@ -141,9 +147,17 @@ impl Client {
         let http = builder
             .build()
             .map_err(|e| format!("no HTTP client can be made: {}", chain(&e)))?;
+        let login = Login {
+            http: http.clone(),
+            server: parse(&settings.login_url)?,
+            gateway: gateway.clone(),
+            metrics: metrics.clone(),
+            timeout: millis(settings.try_timeout_ms),
+        };
         Ok(Self {
             http,
-            site,
+            places: Places::new(site, gateway, &settings.cloud_id),
+            login,
             governor: Governor::new(settings, metrics.clone()),
             pays: settings.pays,
             metrics,
@@ -154,6 +168,7 @@ impl Client {
             last: Mutex::new(None),
             max_in_flight: settings.max_in_flight,
             pace_us: AtomicU64::new(0),
+            skew_s: AtomicI64::new(0),
             ids_form: AtomicU8::new(0),
         })
     }
@@ -162,6 +177,18 @@ impl Client {
     #[must_use]
     pub fn last_exchange(&self) -> Option<Exchange> {
         self.last.lock().clone()
+    }
+
+    /// The authorisation server.
+    #[must_use]
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// How far Cloud's clock was ahead of ours at the last answer, in seconds; below 0: behind.
+    #[must_use]
+    pub fn clock_skew_s(&self) -> i64 {
+        self.skew_s.load(Ordering::Relaxed)
     }
 
     /// How fast requests of this kind are answered at present.
@@ -223,6 +250,7 @@ impl Client {
         let mut doubts = Doubts::default();
         let (mut answered, mut alone) = (0, 0_u32);
         let mut cause = String::new();
+        let mut renewals = Renewals::default();
         let flow = request.flow();
         loop {
             let unavailable = |cause: &str, doubtful| Error::Unavailable {
@@ -231,6 +259,25 @@ impl Client {
                 cause: cause.to_owned(),
                 doubtful,
             };
+            if let Some(credential) = credential {
+                let until = Instant::now() + patience.limit(self.try_timeout);
+                match credential.prepare(self, operation, until).await {
+                    Ok(()) => {}
+                    Err(Unfit::Refused(diagnosis)) => return Err(refused(401, renewals.worst(diagnosis), doubtful)),
+                    Err(Unfit::Unavailable { cause, retry_after }) => {
+                        patience
+                            .sleep(retry_after)
+                            .await
+                            .map_err(|_exhausted| Error::Unavailable {
+                                operation,
+                                retry_after,
+                                cause,
+                                doubtful,
+                            })?;
+                        continue;
+                    }
+                }
+            }
             let (entered, waited) = self.governor.enter(operation, &flow, &patience).await;
             if let Some((wait, time)) = waited {
                 request.effort().waited(wait, time);
@@ -252,6 +299,11 @@ impl Client {
                     });
                 }
             };
+            // After the wait, which may have been longer than a token lives.
+            let shown = match credential.map(|credential| credential.at_hand(self, operation)) {
+                Some(None) => continue,
+                shown => shown.flatten(),
+            };
             tries += 1;
             request.effort().tried(tries > 1);
             if tries > 1 {
@@ -262,7 +314,7 @@ impl Client {
             let ended = tokio::select! {
                 // An answer that is there counts, however late anybody looks.
                 biased;
-                ended = self.once(call, credential, request) => ended,
+                ended = self.once(call, shown.as_ref(), request) => ended,
                 () = tokio::time::sleep(limit) => Try::Lost(format!("no answer within {} ms", limit.as_millis())),
                 () = patience.cut_off() => Try::Lost("no answer before the server stopped".to_owned()),
             };
@@ -314,14 +366,24 @@ impl Client {
                         _ => {
                             // Cloud is there, and says something.
                             permit.accepted(&headers, self.points(operation, &[]));
-                            match self.heard(call, credential, status, &headers, &message(), &mut doubts) {
+                            let whose = credential.zip(shown.as_ref());
+                            match self.heard(call, whose, status, &headers, &message(), &mut doubts) {
                                 Heard::Answer => return Ok((Answer { status, body, doubtful }, None)),
-                                Heard::Refused(advice) => {
-                                    return Err(Error::Refused {
-                                        status: status.as_u16(),
-                                        advice,
-                                        doubtful,
-                                    });
+                                Heard::Refused(diagnosis) => {
+                                    let symptom = diagnosis.symptom;
+                                    let has_another = match whose {
+                                        Some((credential, shown)) if renewals.may_go_on() => {
+                                            credential.refused(shown, operation, symptom).await
+                                        }
+                                        _ => false,
+                                    };
+                                    let worst = renewals.worst(diagnosis);
+                                    if !has_another {
+                                        return Err(refused(status.as_u16(), worst, doubtful));
+                                    }
+                                    renewals.note(worst);
+                                    doubts.forgiven = false;
+                                    continue;
                                 }
                                 Heard::Elsewhere(fault) => return Err(unavailable(&fault, doubtful)),
                                 Heard::Doubted => (format!("{status}: {}", message()), Again::Doubted),
@@ -410,12 +472,17 @@ impl Client {
             body: None,
             seat_sign: SeatSign::default(),
         };
-        let asked = tokio::time::timeout(self.try_timeout, self.once(&call, credential, request)).await;
+        let shown = match credential.map(|credential| credential.at_hand(self, call.operation)) {
+            Some(None) => return false,
+            shown => shown.flatten(),
+        };
+        let asked = tokio::time::timeout(self.try_timeout, self.once(&call, shown.as_ref(), request)).await;
         matches!(asked, Ok(Try::Answered(status, headers, _)) if status.is_success() && !is_html(&headers))
     }
 
-    async fn once(&self, call: &Call, credential: Option<&Credential>, request: &RequestId) -> Try {
-        let mut url = self.site.clone();
+    pub(super) async fn once(&self, call: &Call, shown: Option<&Shown>, request: &RequestId) -> Try {
+        let base = shown.and_then(|shown| shown.base.as_ref());
+        let mut url = base.unwrap_or(&self.places.site).clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(&call.path);
         }
@@ -427,8 +494,8 @@ impl Client {
             .request(call.method.clone(), url)
             .header(ACCEPT, "application/json")
             .header("X-Request-Id", request.as_str());
-        if let Some(credential) = credential {
-            builder = builder.header(AUTHORIZATION, credential.header());
+        if let Some(shown) = shown {
+            builder = builder.header(AUTHORIZATION, shown.header.clone());
         }
         if call.operation.is_write() {
             builder = builder.header("X-Atlassian-Token", "no-check");
@@ -446,6 +513,9 @@ impl Client {
             Err(e) => return Try::Lost(chain(&e.without_url())),
         };
         let (status, headers) = (answer.status(), answer.headers().clone());
+        if let Some(skew) = skew(&headers) {
+            self.skew_s.store(skew, Ordering::Relaxed);
+        }
         let mut body = Vec::new();
         loop {
             match answer.chunk().await {
@@ -459,7 +529,7 @@ impl Client {
         }
     }
 
-    fn note(&self, operation: Operation, result: &'static str, fault: Option<String>) {
+    pub(super) fn note(&self, operation: Operation, result: &'static str, fault: Option<String>) {
         self.metrics
             .cloud_requests
             .get_or_create(&Outbound {
@@ -483,7 +553,7 @@ impl Client {
     fn heard(
         &self,
         call: &Call,
-        credential: Option<&Credential>,
+        whose: Option<(&Credential, &Shown)>,
         status: StatusCode,
         headers: &HeaderMap,
         message: &str,
@@ -491,9 +561,13 @@ impl Client {
     ) -> Heard {
         let operation = call.operation;
         match status.as_u16() {
-            401 => Heard::Refused(self.refused(operation, status, message, credential)),
+            401 => Heard::Refused(self.refused(operation, status, message, whose)),
             // Under load a gateway was seen to answer one 403 or 404 out of nothing.
-            403 if doubts.forgiven => Heard::Refused(self.refused(operation, status, message, credential)),
+            403 if doubts.forgiven => Heard::Refused(self.refused(operation, status, message, whose)),
+            // What is there at every site is not there: this is none, or none that the credential opens.
+            404 if doubts.forgiven && operation.is_everywhere() => {
+                Heard::Refused(self.refused(operation, status, message, whose))
+            }
             404 if doubts.forgiven || operation.is_write() => {
                 self.note(operation, "4xx", None);
                 Heard::Answer
@@ -535,24 +609,67 @@ impl Client {
         operation: Operation,
         status: StatusCode,
         message: &str,
-        credential: Option<&Credential>,
-    ) -> String {
-        let name = credential.map_or("no credential", Credential::name);
-        let advice = format!(
-            "{} refuses {name} for {} ({}: {message}): {}",
-            operation.service().name(),
-            operation.name(),
-            status.as_u16(),
-            advice::mend(operation, status, message)
-        );
+        whose: Option<(&Credential, &Shown)>,
+    ) -> Diagnosis {
+        let suspect = whose.and_then(|(credential, shown)| credential.suspect(shown));
+        let nobody = Suspect {
+            name: "no credential",
+            kind: CredentialKind::default(),
+            look: None,
+        };
+        let diagnosis = diagnosis::diagnose(suspect.unwrap_or(nobody), operation, status, message);
         // A caller's wrong token says nothing against Cloud, and nothing that an operator could mend.
-        let ours = credential.is_none_or(|credential| credential.owner() == Owner::Facade);
-        self.note(operation, "refused", ours.then(|| advice.clone()));
-        advice
+        let ours = whose.is_none_or(|(credential, _)| credential.owner() == Owner::Facade);
+        self.note(operation, "refused", ours.then(|| diagnosis.to_string()));
+        diagnosis
     }
 }
 
-fn is_html(headers: &HeaderMap) -> bool {
+fn refused(status: u16, diagnosis: Diagnosis, doubtful: bool) -> Error {
+    Error::Refused {
+        status,
+        diagnosis: Box::new(diagnosis),
+        doubtful,
+    }
+}
+
+/// What was refused of one request, and shown anew.
+#[derive(Debug, Default)]
+struct Renewals {
+    count: u32,
+    first: Option<Diagnosis>,
+}
+
+impl Renewals {
+    /// More credentials than anybody has, and far fewer than a circle would take.
+    const MOST: u32 = 16;
+
+    fn may_go_on(&self) -> bool {
+        self.count < Self::MOST
+    }
+
+    fn note(&mut self, diagnosis: Diagnosis) {
+        self.count += 1;
+        self.first.get_or_insert(diagnosis);
+    }
+
+    /// What to tell of several refusals: what is wrong with the one that is to be used first.
+    fn worst(&self, last: Diagnosis) -> Diagnosis {
+        self.first.clone().unwrap_or(last)
+    }
+}
+
+/// How far the sender's clock is ahead of ours, in seconds.
+fn skew(headers: &HeaderMap) -> Option<i64> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Some(match date.duration_since(SystemTime::now()) {
+        Ok(ahead) => seconds(ahead),
+        Err(behind) => -seconds(behind.duration()),
+    })
+}
+
+pub(super) fn is_html(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -560,7 +677,7 @@ fn is_html(headers: &HeaderMap) -> bool {
 }
 
 /// An error with its causes: reqwest's own text alone rarely says what happened.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -273,16 +273,11 @@ impl Confluence {
 
     /// The site's cloudId; needs no credential.
     pub async fn tenant(&self, request: &RequestId, patience: Patience<'_>) -> Result<String, Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Tenant {
-            cloud_id: String,
-        }
         let mut call = read(Operation::TenantInfo, &[], Vec::new());
         call.path = vec!["_edge".to_owned(), "tenant_info".to_owned()];
         let (answer, tenant) = self
             .client
-            .send(&call, None, request, patience, parse::<Tenant>)
+            .send(&call, None, request, patience, parse::<wire::Tenant>)
             .await?;
         Ok(tenant.ok_or_else(|| answer.rejected(call.operation))?.cloud_id)
     }

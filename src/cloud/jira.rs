@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::call::Call;
-use super::{Client, Credential, Error, Operation, Patience, wire};
+use super::{Client, Credential, Error, Operation, Patience, diagnosis, wire};
 use crate::model::{AccountId, RequestId};
 
 /// Rows that are asked for: a search by a full address has one, or some that merely begin so.
@@ -37,6 +37,16 @@ impl Jira {
     #[must_use]
     pub fn new(client: Arc<Client>, credential: Credential) -> Self {
         Self { client, credential }
+    }
+
+    /// What it means that Jira does not show the credential's `own` account.
+    #[must_use]
+    pub fn is_blind(&self, own: &str) -> Error {
+        Error::Refused {
+            status: 403,
+            diagnosis: Box::new(diagnosis::blind(own)),
+            doubtful: false,
+        }
     }
 
     /// Whoever Jira finds for `text`: by the beginning of name or address, or by a full address that is hidden.

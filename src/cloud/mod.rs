@@ -4,19 +4,20 @@
 //! answers stay in here. It must never know a legacy word or a username.
 //!
 //! `confluence` is the driver of the v1 API, which everybody has; `admin`, `scim` and `jira` are drivers for those who
-//! have the keys. `client` sends one request as often as it takes; `governor` decides when; `patience` says for how long;
-//! `advice` what to do about a refused credential.
+//! have the keys. `client` sends one request as often as it takes; `governor` decides when; `patience` says for how long.
+//! `credential` is what is shown, `places` where; `diagnosis` tells what a refusal means.
 
 mod admin;
-mod advice;
 mod call;
 mod client;
 mod confluence;
 mod credential;
+mod diagnosis;
 mod governor;
 mod jira;
 mod operation;
 mod patience;
+mod places;
 mod scim;
 mod wire;
 
@@ -27,7 +28,8 @@ pub use admin::{ACCOUNTS, Access, Admin, Brief, EMAILS, Found, GROUPS, OrgGroup,
 pub use call::SeatSign;
 pub use client::{Client, Exchange, Pace};
 pub use confluence::{BULK, Confluence, GroupPage, MemberPage, PAGE, Reply, Settled};
-pub use credential::{Credential, Owner};
+pub use credential::{Asking, Consented, Credential, Owner, SCOPES, Standing as CredentialStanding};
+pub use diagnosis::{Diagnosis, Symptom};
 pub use governor::{Governor, Permit, Refusal};
 pub use jira::{Jira, JiraUser, USERS_PAGE};
 pub use operation::{Operation, Service};
@@ -94,12 +96,12 @@ impl Error {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// Cloud does not accept the credential for this operation.
-    #[error("{advice}")]
+    #[error("{diagnosis}")]
     Refused {
-        /// 401 or 403.
+        /// 401, 403 or 404.
         status: u16,
         /// Which credential, and what to mend.
-        advice: String,
+        diagnosis: Box<Diagnosis>,
         /// An earlier try may have taken effect.
         doubtful: bool,
     },

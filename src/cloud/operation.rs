@@ -37,6 +37,10 @@ pub enum Operation {
     ScimUsers,
     /// Jira: `GET user/search`
     JiraUsers,
+    /// The authorisation server: `POST oauth/token`
+    Token,
+    /// The gateway: `GET oauth/token/accessible-resources`
+    Resources,
 }
 
 /// Which of Cloud's services a request goes to: each has a credential and a pace of its own.
@@ -50,6 +54,8 @@ pub enum Service {
     Scim,
     /// Jira at the site.
     Jira,
+    /// Who makes tokens of OAuth.
+    Login,
 }
 
 impl Service {
@@ -61,6 +67,7 @@ impl Service {
             Self::Admin => "the organisation's Admin API",
             Self::Scim => "the SCIM API",
             Self::Jira => "Jira",
+            Self::Login => "Atlassian's authorisation server",
         }
     }
 
@@ -70,13 +77,14 @@ impl Service {
             Self::Confluence | Self::Jira => "cloud.base_url",
             Self::Admin => "cloud.admin.base_url",
             Self::Scim => "cloud.scim.base_url",
+            Self::Login => "cloud.login_url",
         }
     }
 }
 
 impl Operation {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ListGroups,
         Self::FindGroups,
         Self::GetGroup,
@@ -94,6 +102,8 @@ impl Operation {
         Self::AdminRoles,
         Self::ScimUsers,
         Self::JiraUsers,
+        Self::Token,
+        Self::Resources,
     ];
     /// How many kinds there are.
     pub(super) const COUNT: usize = Self::ALL.len();
@@ -119,6 +129,8 @@ impl Operation {
             Self::AdminRoles => "admin_group_roles",
             Self::ScimUsers => "scim_users",
             Self::JiraUsers => "jira_find_user",
+            Self::Token => "oauth_token",
+            Self::Resources => "accessible_resources",
         }
     }
 
@@ -129,6 +141,7 @@ impl Operation {
             Self::AdminUsers | Self::AdminGroups | Self::AdminRoles => Service::Admin,
             Self::ScimUsers => Service::Scim,
             Self::JiraUsers => Service::Jira,
+            Self::Token | Self::Resources => Service::Login,
             _ => Service::Confluence,
         }
     }
@@ -139,6 +152,15 @@ impl Operation {
         matches!(
             self,
             Self::CreateGroup | Self::DeleteGroup | Self::AddMember | Self::RemoveMember
+        )
+    }
+
+    /// Whether it asks for something that is there at every site, so that "not there" is said of the site.
+    #[must_use]
+    pub fn is_everywhere(self) -> bool {
+        matches!(
+            self,
+            Self::ListGroups | Self::FindGroups | Self::CurrentUser | Self::ReadUsers | Self::JiraUsers
         )
     }
 
@@ -159,7 +181,7 @@ impl Operation {
             Self::CreateGroup | Self::DeleteGroup | Self::AddMember | Self::RemoveMember => {
                 "write:confluence-groups (or write:group:confluence)"
             }
-            Self::TenantInfo => "none",
+            Self::TenantInfo | Self::Token | Self::Resources => "none",
             Self::AdminUsers => "read:users:admin",
             Self::AdminGroups | Self::AdminRoles => "read:groups:admin",
             Self::ScimUsers => "none",

@@ -27,6 +27,13 @@ pub(super) struct UserPage {
     pub links: Links,
 }
 
+/// What a site tells of itself to everybody.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tenant {
+    pub cloud_id: String,
+}
+
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Links {
     // Only whether it is there counts: it was seen computed from the requested limit instead of the served one.

@@ -94,9 +94,9 @@ impl From<cloud::Error> for Error {
     fn from(error: cloud::Error) -> Self {
         let cause = error.to_string();
         match error {
-            cloud::Error::Refused { status, advice, .. } => Self::Refused {
+            cloud::Error::Refused { status, .. } => Self::Refused {
                 forbidden: status == 403,
-                advice,
+                advice: cause,
             },
             cloud::Error::Unavailable { retry_after, .. } => Self::Unavailable { retry_after, cause },
             cloud::Error::Rejected { .. } => Self::Unavailable {

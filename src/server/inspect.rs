@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
-
 use crate::cloud::{Confluence, Operation};
 use crate::directory::identity::{Current, Map, Own, Resolution};
 use crate::directory::{Books, Directory, Error, Process};
@@ -41,7 +39,7 @@ impl Inspector {
     pub fn new(mut settings: Settings) -> Result<Self, Faults> {
         settings.validate()?;
         let one = |fault: String| Faults(vec![fault]);
-        let has_credential = !settings.cloud.email.is_empty() && !settings.cloud.api_token.expose_secret().is_empty();
+        let has_credential = !settings.cloud.keys().is_empty();
         if settings.inbound.mode == Mode::Passthrough && !has_credential {
             let fault = "in mode passthrough callers bring their own credential, and this command has no caller: it needs \
                          a credential of its own: cloud.email and cloud.api_token";

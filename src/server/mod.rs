@@ -9,7 +9,7 @@ mod tls;
 pub use inspect::Inspector;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
 use crate::audit::{Audit, Head, Limits};
-use crate::cloud::{self, Client, Confluence, Credential, Jira, Owner, Scim};
+use crate::cloud::{self, Client, Confluence, Credential, Jira, Scim};
 use crate::directory::identity::{Current, Drivers, Map, Own};
 use crate::directory::{Books, Directory, Process, Visitors};
 use crate::extender::Extender;
@@ -264,14 +264,14 @@ fn operators_token(settings: &Settings) -> Result<SecretString, String> {
 /// What is wrong with the address or the certificates.
 pub fn cloud(settings: &Settings, metrics: &Metrics) -> Result<(Arc<Client>, Credential), Faults> {
     let client = Client::new(&settings.cloud, metrics.clone()).map_err(|fault| Faults(vec![fault]))?;
-    Ok((
-        Arc::new(client),
-        Credential::basic(
-            &settings.cloud.email,
-            settings.cloud.api_token.expose_secret(),
-            Owner::Facade,
-        ),
-    ))
+    let credential = Credential::of(settings.cloud.keys(), &consents(settings));
+    Ok((Arc::new(client), credential))
+}
+
+/// Where the consents of OAuth are kept.
+#[must_use]
+pub fn consents(settings: &Settings) -> PathBuf {
+    settings.state_dir.join("credentials")
 }
 
 /// The drivers of the other sources of identity that have a credential.
@@ -281,23 +281,23 @@ pub fn cloud(settings: &Settings, metrics: &Metrics) -> Result<(Arc<Client>, Cre
 pub fn drivers(settings: &Settings, metrics: &Metrics) -> Result<Drivers, Faults> {
     let cloud = &settings.cloud;
     let one = |fault: String| Faults(vec![fault]);
+    let consents = consents(settings);
     let mut drivers = Drivers::default();
     if !cloud.admin.org_id.is_empty() {
         let client = Client::towards(&cloud.admin.base_url, cloud, metrics.clone()).map_err(one)?;
-        let key = Credential::bearer("cloud.admin.api_key", cloud.admin.api_key.expose_secret()).map_err(one)?;
+        let key = Credential::of(cloud.admin.keys(), &consents);
         drivers.admin = Some(cloud::Admin::new(Arc::new(client), key, &cloud.admin.org_id));
     }
     if !cloud.scim.directory_id.is_empty() {
         let client = Client::towards(&cloud.scim.base_url, cloud, metrics.clone()).map_err(one)?;
-        let key = Credential::bearer("cloud.scim.api_key", cloud.scim.api_key.expose_secret()).map_err(one)?;
+        let key = Credential::of(cloud.scim.keys(), &consents);
         drivers.scim = Some(Scim::new(Arc::new(client), key, &cloud.scim.directory_id));
     }
-    if !cloud.jira.email.is_empty() {
-        let (email, token) = (&cloud.jira.email, cloud.jira.api_token.expose_secret());
-        let credential = Credential::basic_of("cloud.jira.api_token", email, token);
+    if let Some(first) = cloud.jira.keys().first() {
+        let credential = Credential::of(cloud.jira.keys(), &consents);
         // A client of its own: its pace and its failures are not Confluence's.
         let client = Client::new(cloud, metrics.clone()).map_err(one)?;
-        drivers.jira = Some((Jira::new(Arc::new(client), credential), email.clone()));
+        drivers.jira = Some((Jira::new(Arc::new(client), credential), first.email.clone()));
     }
     Ok(drivers)
 }
@@ -344,12 +344,12 @@ impl Server {
             metrics.clone(),
             Arc::clone(&settings),
         ));
-        let has_credential = !settings.cloud.email.is_empty();
+        let has_credential = !settings.cloud.keys().is_empty();
         let eyes = has_credential.then(|| {
             let cloud = Confluence::new(Arc::clone(&client), credential.clone());
             Arc::new(Directory::new(Arc::clone(&process), cloud, own.clone()))
         });
-        let directory = || eyes.clone().ok_or_else(|| one("cloud.email is missing".to_owned()));
+        let directory = || eyes.clone().ok_or_else(|| one("no credential for Cloud".to_owned()));
         let visitors = || Visitors::new(Arc::clone(&client), Arc::clone(&process));
         let door = match (settings.inbound.mode, accounts) {
             (Mode::Open, _) => Door::Open(directory()?),

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::parse::{optional_path, words};
+use super::credential::{Credential, CredentialKind};
+use super::parse::{optional_instant, optional_path, words};
 
 /// Section `cloud`: the outbound side.
 #[derive(Clone, Debug, Deserialize)]
@@ -16,10 +18,23 @@ use super::parse::{optional_path, words};
 )]
 pub struct Cloud {
     pub base_url: String,
+    pub cloud_id: String,
+    pub gateway_url: String,
+    pub login_url: String,
+    pub kind: CredentialKind,
     pub email: String,
     pub api_token: SecretString,
     #[serde(deserialize_with = "optional_path")]
     pub api_token_file: Option<PathBuf>,
+    pub api_token_command: String,
+    pub client_id: String,
+    pub client_secret: SecretString,
+    #[serde(deserialize_with = "optional_path")]
+    pub client_secret_file: Option<PathBuf>,
+    pub client_secret_command: String,
+    #[serde(deserialize_with = "optional_instant")]
+    pub expires: Option<Timestamp>,
+    pub credentials: Vec<Credential>,
     #[serde(deserialize_with = "optional_path")]
     pub ca_file: Option<PathBuf>,
     pub max_in_flight: usize,
@@ -53,6 +68,10 @@ pub struct AdminApi {
     pub api_key: SecretString,
     #[serde(deserialize_with = "optional_path")]
     pub api_key_file: Option<PathBuf>,
+    pub api_key_command: String,
+    #[serde(deserialize_with = "optional_instant")]
+    pub expires: Option<Timestamp>,
+    pub credentials: Vec<Credential>,
     pub base_url: String,
 }
 
@@ -68,6 +87,10 @@ pub struct ScimApi {
     pub api_key: SecretString,
     #[serde(deserialize_with = "optional_path")]
     pub api_key_file: Option<PathBuf>,
+    pub api_key_command: String,
+    #[serde(deserialize_with = "optional_instant")]
+    pub expires: Option<Timestamp>,
+    pub credentials: Vec<Credential>,
     pub base_url: String,
     #[serde(deserialize_with = "words")]
     pub match_by: Vec<ScimMatch>,
@@ -87,6 +110,10 @@ pub struct JiraApi {
     pub api_token: SecretString,
     #[serde(deserialize_with = "optional_path")]
     pub api_token_file: Option<PathBuf>,
+    pub api_token_command: String,
+    #[serde(deserialize_with = "optional_instant")]
+    pub expires: Option<Timestamp>,
+    pub credentials: Vec<Credential>,
 }
 
 /// What the site's credential pays its reads with.

@@ -2,7 +2,9 @@
 //! and every fault is told at once. Uses nothing else of ours.
 
 mod cloud;
+mod credential;
 mod parse;
+mod secret;
 mod validate;
 
 use std::fmt;
@@ -11,11 +13,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use cloud::{AdminApi, Cloud, JiraApi, Pays, ScimApi, ScimMatch, ScimRead};
+pub use credential::{Credential, CredentialKind};
+pub use parse::end_of;
 use parse::{list, names, optional_address, optional_path, words};
+pub use secret::Origin;
 
 /// The reference: every key with its default.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -317,7 +322,7 @@ impl Settings {
             let path = e.path().to_string();
             one(format!("settings: {path}: {}", e.into_inner()))
         })?;
-        settings.read_secret_files()?;
+        settings.read_secrets()?;
         Ok(settings)
     }
 
@@ -330,37 +335,14 @@ impl Settings {
         Self::load(None, "", Some(Variables::new())).expect("the compiled-in defaults are complete and well typed")
     }
 
-    fn read_secret_files(&mut self) -> Result<(), Faults> {
-        let mut faults = Vec::new();
-        for (key, secret, file) in [
-            ("cloud.api_token", &mut self.cloud.api_token, &self.cloud.api_token_file),
-            ("admin.token", &mut self.admin.token, &self.admin.token_file),
-            (
-                "cloud.admin.api_key",
-                &mut self.cloud.admin.api_key,
-                &self.cloud.admin.api_key_file,
-            ),
-            (
-                "cloud.scim.api_key",
-                &mut self.cloud.scim.api_key,
-                &self.cloud.scim.api_key_file,
-            ),
-            (
-                "cloud.jira.api_token",
-                &mut self.cloud.jira.api_token,
-                &self.cloud.jira.api_token_file,
-            ),
-        ] {
-            let Some(path) = file else { continue };
-            if !secret.expose_secret().is_empty() {
-                faults.push(format!("{key} and {key}_file are both given; leave one"));
-                continue;
-            }
-            match std::fs::read_to_string(path) {
-                Ok(text) => *secret = SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()),
-                Err(e) => faults.push(format!("{key}_file {}: {e}", path.display())),
-            }
-        }
+    /// Every secret from its file or its command, where it has one.
+    fn read_secrets(&mut self) -> Result<(), Faults> {
+        let mut faults = self.cloud.read_secrets();
+        faults.extend(
+            Origin::new("admin.token", self.admin.token_file.clone(), "")
+                .fill(&mut self.admin.token)
+                .err(),
+        );
         if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
     }
 }
@@ -385,6 +367,8 @@ pub fn seconds(value: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     fn with(pairs: &[(&str, &str)]) -> Result<Settings, Faults> {

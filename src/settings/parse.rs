@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
@@ -20,6 +23,31 @@ pub(super) fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     text.parse()
         .map(Some)
         .map_err(|_| de::Error::custom(format!("{text:?} is not an address like 127.0.0.1:8092")))
+}
+
+/// The first instant at which something is over that says when: after the whole day in UTC if `text` is a date
+/// (2027-01-31), else an instant with its zone (2027-01-31T12:00:00Z).
+#[must_use]
+pub fn end_of(text: &str) -> Option<Timestamp> {
+    let is_date = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    if !is_date {
+        return text.parse().ok();
+    }
+    let next_day = text.parse::<Date>().ok()?.tomorrow().ok()?;
+    Some(next_day.to_zoned(TimeZone::UTC).ok()?.timestamp())
+}
+
+/// When something is over; an empty text is never.
+pub(super) fn optional_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    end_of(&text).map(Some).ok_or_else(|| {
+        de::Error::custom(format!(
+            "{text:?} is neither a date (2027-01-31) nor an instant with its zone (2027-01-31T12:00:00Z)"
+        ))
+    })
 }
 
 /// A list, or its parts in one text with commas between, as an environment variable gives it.

@@ -123,17 +123,25 @@ impl Settings {
         if let Err(text) = cloud.site() {
             check(false, &text);
         }
-        if inbound.mode != Mode::Passthrough {
+        if inbound.mode != Mode::Passthrough && cloud.keys().is_empty() {
             check(
-                !cloud.email.is_empty(),
-                "cloud.email is missing: the account whose API token is used",
-            );
-            check(
-                !cloud.api_token.expose_secret().is_empty(),
-                "cloud.api_token (or cloud.api_token_file) is missing",
+                false,
+                "no credential for Cloud: give cloud.email and cloud.api_token (or api_token_file, or api_token_command), or \
+                 another cloud.kind with what it needs",
             );
         }
-        check(!cloud.email.contains(':'), "cloud.email must not contain a colon");
+        for fault in cloud.credential_faults() {
+            check(false, &fault);
+        }
+        for (key, address) in [("gateway_url", &cloud.gateway_url), ("login_url", &cloud.login_url)] {
+            if let Err(fault) = address_of(&format!("cloud.{key}"), address) {
+                check(false, &fault);
+            }
+        }
+        check(
+            cloud.cloud_id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
+            "cloud.cloud_id is no cloudId: the site tells it at /_edge/tenant_info",
+        );
         check(
             (1..=256).contains(&cloud.max_in_flight),
             "cloud.max_in_flight must be between 1 and 256",
@@ -181,36 +189,28 @@ impl Settings {
             identity.batch_window_ms <= 1000,
             "identity.batch_window_ms must be at most 1000",
         );
-        for (key, id, secret, address) in [
+        for (key, id, keys, address) in [
             (
                 "cloud.admin",
                 &cloud.admin.org_id,
-                &cloud.admin.api_key,
+                cloud.admin.keys(),
                 &cloud.admin.base_url,
             ),
             (
                 "cloud.scim",
                 &cloud.scim.directory_id,
-                &cloud.scim.api_key,
+                cloud.scim.keys(),
                 &cloud.scim.base_url,
             ),
         ] {
             check(
-                id.is_empty() == secret.expose_secret().is_empty(),
+                id.is_empty() == keys.is_empty(),
                 &format!("{key}: the id and the api_key (or api_key_file) go together"),
             );
             if let Err(text) = address_of(&format!("{key}.base_url"), address) {
                 check(false, &text);
             }
         }
-        check(
-            cloud.jira.email.is_empty() == cloud.jira.api_token.expose_secret().is_empty(),
-            "cloud.jira: email and api_token (or api_token_file) go together",
-        );
-        check(
-            !cloud.jira.email.contains(':'),
-            "cloud.jira.email must not contain a colon",
-        );
         check(
             !cloud.scim.match_by.is_empty(),
             "cloud.scim.match_by must name user_name, external_id, or both",

@@ -382,7 +382,12 @@ mod tests {
             client(&site),
             Credential::basic("a@example.com", "token", Owner::Facade),
         );
-        let key = Credential::bearer("key", "organisation-key").unwrap();
+        let key = crate::settings::Credential {
+            kind: crate::settings::CredentialKind::Key,
+            secret: "organisation-key".into(),
+            ..Default::default()
+        };
+        let key = Credential::of(vec![key], std::path::Path::new(""));
         let admin = Admin::new(client(&format!("{site}/admin")), key, &org);
         let (context, mut groups) = (context(), Vec::new());
         for size in SIZES {

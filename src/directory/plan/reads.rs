@@ -165,7 +165,9 @@ pub fn points(operation: Operation) -> u64 {
         | Operation::AdminGroups
         | Operation::AdminRoles
         | Operation::ScimUsers
-        | Operation::JiraUsers => return 0,
+        | Operation::JiraUsers
+        | Operation::Token
+        | Operation::Resources => return 0,
     };
     1 + 2 * rows
 }

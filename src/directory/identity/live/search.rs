@@ -56,15 +56,7 @@ impl Search {
     async fn prove_sight(&self, request: &RequestId, patience: Patience<'_>) -> Result<(), Error> {
         let look = async {
             if self.jira.find(&self.own, request, patience).await?.is_empty() {
-                return Err(Error::Refused {
-                    status: 403,
-                    advice: format!(
-                        "Jira shows cloud.jira.api_token of {} not even its own account: it needs Jira on this site and \
-                         the global permission \"Browse users and groups\"",
-                        self.own
-                    ),
-                    doubtful: false,
-                });
+                return Err(self.jira.is_blind(&self.own));
             }
             Ok(())
         };

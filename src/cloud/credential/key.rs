@@ -1,0 +1,185 @@
+//! One credential: how it is shown, and how it is renewed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use jiff::Timestamp;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::Unfit;
+use super::consent::Consent;
+use super::login::Login;
+use super::token::Tokens;
+use crate::cloud::diagnosis::{self, Suspect};
+use crate::settings::{self, CredentialKind, Origin};
+
+/// One credential.
+#[derive(Debug)]
+pub struct Key {
+    pub kind: CredentialKind,
+    /// What messages call it; never a secret.
+    pub name: String,
+    /// Its owner's e-mail address, or the client's id.
+    pub account: String,
+    expires: Option<Timestamp>,
+    origin: Origin,
+    secret: ArcSwap<SecretString>,
+    /// How often the secret was changed.
+    changes: AtomicU64,
+    tokens: Option<Tokens>,
+}
+
+/// What is shown to Cloud, and which one of several it is.
+pub struct Proof {
+    pub header: HeaderValue,
+    pub number: u64,
+}
+
+impl Key {
+    /// As the settings have it; consents are kept in `consents`.
+    pub fn new(settings: settings::Credential, consents: &Path) -> Self {
+        let name = settings.name();
+        let consent = || Consent::new(consents, &settings.client_id);
+        let tokens = match settings.kind {
+            CredentialKind::ServiceAccount => Some(Tokens::new(&settings.client_id, None)),
+            CredentialKind::Oauth => Some(Tokens::new(&settings.client_id, Some(consent()))),
+            _ => None,
+        };
+        Self {
+            kind: settings.kind,
+            name,
+            account: if settings.kind.is_client() {
+                settings.client_id
+            } else {
+                settings.email
+            },
+            expires: settings.expires,
+            origin: settings.origin,
+            secret: ArcSwap::from_pointee(settings.secret),
+            changes: AtomicU64::new(0),
+            tokens,
+        }
+    }
+
+    /// The setting that holds its secret.
+    pub fn setting(&self) -> &str {
+        &self.origin.setting
+    }
+
+    /// What a diagnosis rests on.
+    pub fn suspect(&self) -> Suspect<'_> {
+        Suspect {
+            name: &self.name,
+            kind: self.kind,
+            look: diagnosis::look(self.kind, self.secret.load().expose_secret()),
+        }
+    }
+
+    /// When it ends, as far as that is known. Blocks for a moment where a consent is kept.
+    pub fn ends(&self) -> Option<Timestamp> {
+        let consent = self.tokens.as_ref().and_then(Tokens::consent).and_then(Consent::ends);
+        match (self.expires, consent) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// What can be shown without waiting for anybody.
+    pub fn at_hand(&self) -> Option<Proof> {
+        match &self.tokens {
+            None => Some(self.own()),
+            Some(tokens) => tokens.at_hand().map(|access| Proof {
+                header: bearer(&access.secret),
+                number: access.number,
+            }),
+        }
+    }
+
+    /// Sees to it that there is something to show.
+    pub async fn prepare(&self, login: &Login, until: Instant) -> Result<(), Unfit> {
+        if let Some(tokens) = &self.tokens {
+            tokens.get(login, &self.secret.load_full(), until).await?;
+        }
+        Ok(())
+    }
+
+    /// What was shown under this number was not taken. Whether there is something else to show now.
+    pub async fn renew(&self, number: u64) -> bool {
+        if self.reread().await {
+            return true;
+        }
+        match &self.tokens {
+            Some(tokens) => tokens.reject(number).await,
+            // Somebody else may have found the change meanwhile.
+            None => self.changes.load(Ordering::Acquire) != number,
+        }
+    }
+
+    /// Reads the secret again where it came from. Whether it is another now.
+    pub async fn reread(&self) -> bool {
+        let origin = self.origin.clone();
+        let read = tokio::task::spawn_blocking(move || origin.read()).await;
+        let new = match read {
+            Ok(Ok(Some(new))) if !new.expose_secret().is_empty() => new,
+            Ok(Err(fault)) => {
+                tracing::warn!(%fault, "a secret cannot be read again; the last one is used");
+                return false;
+            }
+            _ => return false,
+        };
+        if new.expose_secret() == self.secret.load().expose_secret() {
+            return false;
+        }
+        if !new.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+            tracing::warn!(credential = %self.name, "the new secret has blanks or letters that none can have; the last one is used");
+            return false;
+        }
+        tracing::info!(credential = %self.name, "the secret was changed");
+        self.secret.store(Arc::new(new));
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        if let Some(tokens) = &self.tokens {
+            tokens.forget_failures().await;
+        }
+        true
+    }
+
+    fn own(&self) -> Proof {
+        // Before the secret: one that is changed between the two is only asked for once more.
+        let number = self.changes.load(Ordering::Acquire);
+        let secret = self.secret.load();
+        let header = if self.kind == CredentialKind::Key {
+            bearer(&secret)
+        } else {
+            basic(&self.account, secret.expose_secret())
+        };
+        Proof { header, number }
+    }
+}
+
+/// Both encoded together, as Basic authentication wants it.
+fn basic(email: &str, token: &str) -> HeaderValue {
+    let pair = Zeroizing::new(format!("{email}:{token}"));
+    let text = Zeroizing::new(format!(
+        "Basic {}",
+        Zeroizing::new(STANDARD.encode(pair.as_bytes())).as_str()
+    ));
+    header(&text)
+}
+
+fn bearer(token: &SecretString) -> HeaderValue {
+    header(&Zeroizing::new(format!("Bearer {}", token.expose_secret())))
+}
+
+/// Nothing where it has letters that no header may have: that is refused like any other that is wrong.
+fn header(text: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}

@@ -1,0 +1,354 @@
+//! What opens Cloud's door. A credential is shown to Cloud and to nobody else.
+//!
+//! There may be several for one purpose: each is used where those before it are refused. A secret that comes from a file or
+//! a command is read again when Cloud refuses it; tokens of OAuth are fetched and renewed here (`token`, `login`), and the
+//! consent behind them is kept in a file (`consent`).
+
+mod asking;
+mod consent;
+mod key;
+mod login;
+mod token;
+mod wire;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use url::Url;
+
+pub use asking::{Asking, Consented, SCOPES};
+use key::Key;
+pub(super) use key::Proof;
+pub use login::Login;
+pub(super) use login::below;
+
+use super::diagnosis::{Diagnosis, Suspect, Symptom};
+use super::{Client, Operation};
+use crate::settings::{self, CredentialKind, Origin};
+
+/// How long a credential that was refused is passed over, where there is another.
+const PASSED_OVER: Duration = Duration::from_secs(300);
+
+/// The credentials for one purpose, in the order in which they are used. Clones are the same.
+#[derive(Clone)]
+pub struct Credential(Arc<Ring>);
+
+struct Ring {
+    keys: Vec<Key>,
+    owner: Owner,
+    /// What each key was refused for.
+    marks: Mutex<Vec<Marks>>,
+}
+
+/// What one key was refused for: until when, and what was found, for each kind of request.
+#[derive(Default)]
+struct Marks(Vec<Option<(Instant, Symptom)>>);
+
+/// Whose credential it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The facade's own: that it is refused is a fault of the facade's set-up.
+    Facade,
+    /// A caller's: that it is refused is the caller's affair.
+    Caller,
+}
+
+/// Why there is nothing to show.
+#[derive(Clone, Debug)]
+pub(super) enum Unfit {
+    /// It would be refused.
+    Refused(Diagnosis),
+    /// Whoever makes tokens is not there.
+    Unavailable { cause: String, retry_after: Duration },
+}
+
+impl Unfit {
+    fn unavailable(cause: String, retry_after: Duration) -> Self {
+        Self::Unavailable { cause, retry_after }
+    }
+
+    fn is(&self, symptom: Symptom) -> bool {
+        matches!(self, Self::Refused(diagnosis) if diagnosis.symptom == symptom)
+    }
+}
+
+/// What is told of it where nobody waits for more.
+fn diagnosis_of(unfit: Unfit) -> String {
+    match unfit {
+        Unfit::Refused(diagnosis) => diagnosis.to_string(),
+        Unfit::Unavailable { cause, .. } => cause,
+    }
+}
+
+fn refused(symptom: Symptom, finding: String, mend: &str) -> Unfit {
+    Unfit::Refused(Diagnosis {
+        symptom,
+        finding,
+        mend: mend.to_owned(),
+    })
+}
+
+/// What goes with a request.
+pub(super) struct Shown {
+    pub header: HeaderValue,
+    /// Where it is taken; none: at the client's own address.
+    pub base: Option<Url>,
+    key: usize,
+    number: u64,
+}
+
+/// How one credential stands.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// What messages call it; never a secret.
+    pub name: String,
+    /// The setting that holds its secret.
+    pub setting: String,
+    /// Its kind.
+    pub kind: CredentialKind,
+    /// When it ends, as far as that is known; long ago where it is over already.
+    pub ends: Option<Timestamp>,
+    /// What it was refused for a short while ago, where there is another.
+    pub refused: Option<Symptom>,
+}
+
+impl Credential {
+    /// The credentials of `settings`, in this order; consents are kept in the folder `consents`.
+    #[must_use]
+    pub fn of(settings: Vec<settings::Credential>, consents: &Path) -> Self {
+        Self::ring(settings, consents, Owner::Facade)
+    }
+
+    /// An account's e-mail address and API token, taken at the site.
+    #[must_use]
+    pub fn basic(email: &str, token: &str, owner: Owner) -> Self {
+        let settings = settings::Credential {
+            kind: CredentialKind::ApiToken,
+            email: email.to_owned(),
+            secret: token.into(),
+            origin: Origin::new("cloud.api_token", None, ""),
+            ..settings::Credential::default()
+        };
+        Self::ring(vec![settings], Path::new(""), owner)
+    }
+
+    fn ring(settings: Vec<settings::Credential>, consents: &Path, owner: Owner) -> Self {
+        let keys: Vec<Key> = settings
+            .into_iter()
+            .map(|settings| Key::new(settings, consents))
+            .collect();
+        let marks = keys.iter().map(|_| Marks::default()).collect();
+        Self(Arc::new(Ring {
+            keys,
+            owner,
+            marks: Mutex::new(marks),
+        }))
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.0.owner
+    }
+
+    /// How each of them stands. Blocks for a moment where consents are kept.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Standing> {
+        let marks = self.0.marks.lock().iter().map(Marks::any).collect::<Vec<_>>();
+        let keys = self.0.keys.iter().zip(marks);
+        keys.map(|(key, refused)| Standing {
+            name: key.name.clone(),
+            setting: key.setting().to_owned(),
+            kind: key.kind,
+            ends: key.ends(),
+            refused,
+        })
+        .collect()
+    }
+
+    /// Reads every secret again where it came from, and gives those that were refused another try.
+    pub async fn reread(&self) {
+        for key in &self.0.keys {
+            key.reread().await;
+        }
+        self.0
+            .marks
+            .lock()
+            .iter_mut()
+            .for_each(|marks| *marks = Marks::default());
+    }
+
+    /// What goes with a request of this kind, if nobody has to be waited for.
+    pub(super) fn at_hand(&self, client: &Client, operation: Operation) -> Option<Shown> {
+        let at = self.0.first(operation);
+        let key = self.0.keys.get(at)?;
+        let proof = key.at_hand()?;
+        let base = match key.kind {
+            CredentialKind::ApiToken | CredentialKind::Key => None,
+            CredentialKind::ScopedToken | CredentialKind::ServiceAccount | CredentialKind::Oauth => {
+                Some(client.gateway(operation.service())?)
+            }
+        };
+        let Proof { header, number } = proof;
+        Some(Shown {
+            header,
+            base,
+            key: at,
+            number,
+        })
+    }
+
+    /// Sees to it that there is something to show for a request of this kind: tokens, and the address that takes them.
+    pub(super) async fn prepare(&self, client: &Client, operation: Operation, until: Instant) -> Result<(), Unfit> {
+        let mut first = None;
+        // Each key once: one that cannot be had is passed over for the next.
+        for _ in 0..self.0.keys.len() {
+            let at = self.0.first(operation);
+            let Some(key) = self.0.keys.get(at) else { break };
+            let ready = async {
+                key.prepare(client.login(), until).await?;
+                if matches!(key.kind, CredentialKind::ApiToken | CredentialKind::Key) {
+                    return Ok(());
+                }
+                client.find_gateway(&key.suspect(), until).await
+            };
+            let unfit = match ready.await {
+                Ok(()) => return Ok(()),
+                Err(unfit) => unfit,
+            };
+            if let Unfit::Refused(diagnosis) = &unfit {
+                tracing::debug!(%diagnosis, "a credential cannot be used");
+            }
+            let symptom = match &unfit {
+                Unfit::Refused(diagnosis) => diagnosis.symptom,
+                Unfit::Unavailable { .. } => Symptom::Unknown,
+            };
+            first.get_or_insert(unfit);
+            if !self.0.pass_over(at, operation, symptom) {
+                break;
+            }
+        }
+        Err(first.unwrap_or_else(|| {
+            refused(
+                Symptom::Unknown,
+                "no credential is configured".to_owned(),
+                "give cloud.email and cloud.api_token",
+            )
+        }))
+    }
+
+    /// What was shown was refused. Whether it is worth another try, with something else to show.
+    pub(super) async fn refused(&self, shown: &Shown, operation: Operation, symptom: Symptom) -> bool {
+        let Some(key) = self.0.keys.get(shown.key) else {
+            return false;
+        };
+        if symptom.may_be_stale() && key.renew(shown.number).await {
+            return true;
+        }
+        self.0.pass_over(shown.key, operation, symptom)
+    }
+
+    /// What a diagnosis of a refusal rests on.
+    pub(super) fn suspect(&self, shown: &Shown) -> Option<Suspect<'_>> {
+        let mut suspect = self.0.keys.get(shown.key)?.suspect();
+        if self.0.owner == Owner::Caller {
+            suspect.name = "the caller's own token";
+        }
+        Some(suspect)
+    }
+
+    /// Each of them by itself.
+    #[must_use]
+    pub fn each(settings: Vec<settings::Credential>, consents: &Path) -> Vec<Self> {
+        let one = |settings| Self::of(vec![settings], consents);
+        settings.into_iter().map(one).collect()
+    }
+}
+
+impl Ring {
+    /// The first key that was not refused for this a short while ago, else the very first.
+    fn first(&self, operation: Operation) -> usize {
+        if self.keys.len() < 2 {
+            return 0;
+        }
+        let marks = self.marks.lock();
+        marks
+            .iter()
+            .position(|marks| marks.of(operation).is_none())
+            .unwrap_or(0)
+    }
+
+    /// The key at `at` is not to be used for a while. Whether there is another.
+    fn pass_over(&self, at: usize, operation: Operation, symptom: Symptom) -> bool {
+        if self.keys.len() < 2 {
+            return false;
+        }
+        let until = Instant::now() + PASSED_OVER;
+        let next = {
+            let mut marks = self.marks.lock();
+            if let Some(marks) = marks.get_mut(at) {
+                marks.set(operation, until, symptom);
+            }
+            marks.iter().position(|marks| marks.of(operation).is_none())
+        };
+        let name = |at: usize| self.keys.get(at).map_or("", |key| key.name.as_str());
+        match next {
+            Some(next) => {
+                tracing::warn!(
+                    refused = name(at),
+                    next = name(next),
+                    operation = operation.name(),
+                    symptom = symptom.as_str(),
+                    "a credential is refused; the next one is used"
+                );
+                true
+            }
+            None => {
+                // All were: the first is asked first again, and says what is wrong.
+                for marks in self.marks.lock().iter_mut() {
+                    marks.clear(operation);
+                }
+                false
+            }
+        }
+    }
+}
+
+impl Marks {
+    fn of(&self, operation: Operation) -> Option<Symptom> {
+        let now = Instant::now();
+        let (until, symptom) = (*self.0.get(operation as usize)?)?;
+        (now < until).then_some(symptom)
+    }
+
+    fn any(&self) -> Option<Symptom> {
+        Operation::ALL.iter().find_map(|operation| self.of(*operation))
+    }
+
+    fn set(&mut self, operation: Operation, until: Instant, symptom: Symptom) {
+        self.0.resize(Operation::COUNT, None);
+        for (mark, marked) in self.0.iter_mut().zip(Operation::ALL) {
+            // One scope covers several kinds of request.
+            if !symptom.is_of_one_operation() || marked.scopes() == operation.scopes() {
+                *mark = Some((until, symptom));
+            }
+        }
+    }
+
+    fn clear(&mut self, operation: Operation) {
+        if let Some(mark) = self.0.get_mut(operation as usize) {
+            *mark = None;
+        }
+    }
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.0.keys.iter().map(|key| key.name.as_str()).collect();
+        f.debug_tuple("Credential").field(&names).finish()
+    }
+}

@@ -1,0 +1,214 @@
+//! Access tokens: one at a time is fetched, whoever waits for it, and a failure is remembered for a moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Mutex;
+
+use super::consent::{Consent, Unkept};
+use super::login::{Failure, Login};
+use super::wire::Grant;
+use super::{Unfit, refused};
+use crate::cloud::diagnosis::{CLIENT, Symptom};
+
+/// So long before its end a token is no longer shown, or a tenth of its life if that is less.
+const BEFORE_THE_END: Duration = Duration::from_secs(60);
+/// A token that is refused sooner after it was made is not at fault itself.
+const TOO_YOUNG: Duration = Duration::from_secs(30);
+/// How long a refused client is believed to be one.
+const REFUSAL: Duration = Duration::from_secs(30);
+/// How long a failure is waited for after the first and at most.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// An access token.
+#[derive(Debug)]
+pub struct Access {
+    pub secret: SecretString,
+    pub number: u64,
+    made: Instant,
+    until: Instant,
+}
+
+/// The access tokens of one client. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tokens(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    client_id: String,
+    /// None: the client itself is all there is to show.
+    consent: Option<Consent>,
+    current: ArcSwapOption<Access>,
+    count: AtomicU64,
+    turn: Mutex<Turn>,
+}
+
+#[derive(Debug, Default)]
+struct Turn {
+    failed: Option<(Instant, Unfit)>,
+    failures: u32,
+    rejected: Option<SecretString>,
+    unkept: Option<Unkept>,
+}
+
+impl Tokens {
+    pub fn new(client_id: &str, consent: Option<Consent>) -> Self {
+        Self(Arc::new(Inner {
+            client_id: client_id.to_owned(),
+            consent,
+            current: ArcSwapOption::empty(),
+            count: AtomicU64::new(0),
+            turn: Mutex::default(),
+        }))
+    }
+
+    pub fn consent(&self) -> Option<&Consent> {
+        self.0.consent.as_ref()
+    }
+
+    /// A token with a while to live, if there is one.
+    pub fn at_hand(&self) -> Option<Arc<Access>> {
+        let now = Instant::now();
+        let margin = |access: &Access| BEFORE_THE_END.min(access.until.saturating_duration_since(access.made) / 10);
+        self.0
+            .current
+            .load_full()
+            .filter(|access| now + margin(access) < access.until)
+    }
+
+    /// A token with a while to live, made if there is none; waited for until `until`.
+    pub async fn get(&self, login: &Login, secret: &SecretString, until: Instant) -> Result<Arc<Access>, Unfit> {
+        if let Some(access) = self.at_hand() {
+            return Ok(access);
+        }
+        let (this, login, secret) = (self.clone(), login.clone(), secret.clone());
+        // On a task of its own: whoever hangs up must not cut short what others wait for, and what cannot be done twice.
+        let turn = tokio::spawn(async move { this.renew(&login, &secret).await });
+        match tokio::time::timeout_at(until.into(), turn).await {
+            Ok(Ok(renewed)) => renewed,
+            Ok(Err(_panicked)) => Err(Unfit::unavailable(
+                "an access token could not be fetched".to_owned(),
+                PAUSE,
+            )),
+            Err(_elapsed) => Err(Unfit::unavailable("an access token is being fetched".to_owned(), PAUSE)),
+        }
+    }
+
+    async fn renew(&self, login: &Login, secret: &SecretString) -> Result<Arc<Access>, Unfit> {
+        let mut turn = self.0.turn.lock().await;
+        if let Some(access) = self.at_hand() {
+            return Ok(access);
+        }
+        if let Some((until, unfit)) = &turn.failed
+            && Instant::now() < *until
+        {
+            return Err(unfit.clone());
+        }
+        let asked = Instant::now();
+        let made = match &self.0.consent {
+            None => {
+                let issued = self.issue(login, secret).await;
+                issued.map(|(secret, life)| (secret, asked, asked + life))
+            }
+            Some(consent) => {
+                let Turn { rejected, unkept, .. } = &mut *turn;
+                let kept = consent.renew(login, secret, rejected.as_ref(), unkept).await;
+                kept.and_then(|kept| {
+                    let left = kept.access_until_ms.saturating_sub(Timestamp::now().as_millisecond());
+                    let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+                    let token = kept
+                        .access_token
+                        .ok_or_else(|| Unfit::unavailable("no access token is kept".to_owned(), PAUSE));
+                    let age = Timestamp::now().as_millisecond().saturating_sub(kept.refreshed_ms);
+                    let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+                    Ok((token?, asked.checked_sub(age).unwrap_or(asked), asked + left))
+                })
+            }
+        };
+        match made {
+            Ok((secret, made, until)) => {
+                turn.failed = None;
+                turn.failures = 0;
+                turn.rejected = None;
+                let access = Arc::new(Access {
+                    secret,
+                    number: self.0.count.fetch_add(1, Ordering::Relaxed) + 1,
+                    made,
+                    until,
+                });
+                self.0.current.store(Some(Arc::clone(&access)));
+                Ok(access)
+            }
+            Err(unfit) => {
+                let doubled = PAUSE.saturating_mul(1 << turn.failures.min(10)).min(LONGEST_PAUSE);
+                turn.failures = turn.failures.saturating_add(1);
+                let (pause, unfit) = match unfit {
+                    Unfit::Unavailable { cause, .. } => (doubled, Unfit::unavailable(cause, doubled)),
+                    // What the file says is looked at each time: somebody may have consented.
+                    refused if self.0.consent.is_some() && !refused.is(Symptom::Client) => (Duration::ZERO, refused),
+                    refused => (REFUSAL, refused),
+                };
+                turn.failed = Some((Instant::now() + pause, unfit.clone()));
+                Err(unfit)
+            }
+        }
+    }
+
+    async fn issue(&self, login: &Login, secret: &SecretString) -> Result<(SecretString, Duration), Unfit> {
+        let client_id = &self.0.client_id;
+        let issued = login
+            .issue(&Grant::ClientCredentials {
+                client_id,
+                client_secret: secret.expose_secret(),
+            })
+            .await
+            .map_err(|failure| unfit(&failure, client_id))?;
+        // A day is far beyond what such tokens live, and what a clock can add.
+        Ok((issued.access_token, Duration::from_secs(issued.expires_in.min(86_400))))
+    }
+
+    /// The token of that number was refused. Whether another may be better.
+    pub async fn reject(&self, number: u64) -> bool {
+        let current = self.0.current.load_full();
+        let Some(access) = current.filter(|access| access.number == number) else {
+            // There is another already, or one is on its way.
+            return true;
+        };
+        if access.made.elapsed() < TOO_YOUNG {
+            return false;
+        }
+        let mut turn = self.0.turn.lock().await;
+        turn.rejected = Some(access.secret.clone());
+        let still = self.0.current.load_full();
+        if still.is_some_and(|still| still.number == number) {
+            self.0.current.store(None);
+        }
+        true
+    }
+
+    /// The client's secret is another now: what was said of the last one means nothing.
+    pub async fn forget_failures(&self) {
+        let mut turn = self.0.turn.lock().await;
+        turn.failed = None;
+        turn.failures = 0;
+    }
+}
+
+/// What a failure of the authorisation server means for who waits for a token.
+pub fn unfit(failure: &Failure, client_id: &str) -> Unfit {
+    match failure {
+        Failure::Refused(..) => {
+            let finding = format!("Atlassian's authorisation server refuses the client {client_id} ({failure})");
+            refused(Symptom::Client, finding, CLIENT)
+        }
+        Failure::NotDone(_) | Failure::Lost(_) => Unfit::unavailable(
+            format!("no access token can be had from Atlassian's authorisation server: {failure}"),
+            PAUSE,
+        ),
+    }
+}

@@ -1,0 +1,315 @@
+//! What opens Cloud's doors: one credential for each purpose, in the section's own keys, and further ones in its list.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+use super::parse::{optional_instant, optional_path};
+use super::secret::Origin;
+use super::{AdminApi, Cloud, JiraApi, ScimApi};
+
+/// What kind of credential it is: each is shown in another way, and at another address.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    /// An account's e-mail address and API token, at the site.
+    #[default]
+    ApiToken,
+    /// The same with a token that has scopes, at the gateway.
+    ScopedToken,
+    /// A service account's client id and secret, at the gateway.
+    ServiceAccount,
+    /// An app of OAuth 2.0 (3LO) and the consent that `credential login` keeps, at the gateway.
+    Oauth,
+    /// An organisation's API key, or the key of a SCIM directory.
+    Key,
+}
+
+impl CredentialKind {
+    /// The word for it in the settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiToken => "api_token",
+            Self::ScopedToken => "scoped_token",
+            Self::ServiceAccount => "service_account",
+            Self::Oauth => "oauth",
+            Self::Key => "key",
+        }
+    }
+
+    /// Whether it is an account's e-mail address and a token.
+    #[must_use]
+    pub fn is_pair(self) -> bool {
+        matches!(self, Self::ApiToken | Self::ScopedToken)
+    }
+
+    /// Whether it is the id and the secret of a client of the authorisation server.
+    #[must_use]
+    pub fn is_client(self) -> bool {
+        matches!(self, Self::ServiceAccount | Self::Oauth)
+    }
+}
+
+/// One credential. Which keys it needs depends on its kind.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(
+    missing_docs,
+    reason = "config/default.toml is the one place that documents the keys"
+)]
+pub struct Credential {
+    pub kind: CredentialKind,
+    pub email: String,
+    pub client_id: String,
+    /// The API token, the client's secret, or the key.
+    pub secret: SecretString,
+    #[serde(deserialize_with = "optional_path")]
+    pub secret_file: Option<PathBuf>,
+    pub secret_command: String,
+    #[serde(deserialize_with = "optional_instant")]
+    pub expires: Option<Timestamp>,
+    /// Where the secret can be read again.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+impl Credential {
+    /// What messages call it; never a secret.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let setting = &self.origin.setting;
+        match self.kind {
+            CredentialKind::ApiToken | CredentialKind::ScopedToken => format!("{setting} of {}", self.email),
+            CredentialKind::ServiceAccount | CredentialKind::Oauth => format!("{setting} of {}", self.client_id),
+            CredentialKind::Key => setting.clone(),
+        }
+    }
+
+    fn read(&mut self, key: String) -> Option<String> {
+        self.origin = Origin::new(key, self.secret_file.clone(), &self.secret_command);
+        self.origin.fill(&mut self.secret).err()
+    }
+
+    /// What is missing, or is there and does not belong there.
+    fn faults(&self, allowed: &[CredentialKind]) -> Vec<String> {
+        let key = &self.origin.setting;
+        let kind = self.kind.as_str();
+        if !allowed.contains(&self.kind) {
+            let words: Vec<&str> = allowed.iter().map(|kind| kind.as_str()).collect();
+            return vec![format!(
+                "{key}: a credential of the kind {kind} does not open this; expected {}",
+                words.join(", ")
+            )];
+        }
+        let mut faults = Vec::new();
+        if self.kind.is_pair() {
+            if self.email.is_empty() {
+                faults.push(format!("{key}: the email is missing of the account whose token it is"));
+            } else if !self.email.contains('@') || self.email.contains(':') || self.email.contains(char::is_whitespace)
+            {
+                faults.push(format!("{key}: the email {:?} is no e-mail address", self.email));
+            }
+        } else if !self.email.is_empty() {
+            faults.push(format!("{key}: a credential of the kind {kind} has no email"));
+        }
+        if self.kind.is_client() {
+            if self.client_id.is_empty() {
+                faults.push(format!("{key}: the client_id is missing"));
+            }
+        } else if !self.client_id.is_empty() {
+            faults.push(format!("{key}: a credential of the kind {kind} has no client_id"));
+        }
+        let secret = self.secret.expose_secret();
+        if secret.is_empty() {
+            faults.push(format!("{key} (or {key}_file, or {key}_command) is missing"));
+        } else if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            faults.push(format!(
+                "{key} has blanks or letters that no token, key or secret can have"
+            ));
+        }
+        faults
+    }
+}
+
+/// The kinds that open Confluence.
+const OF_A_SITE: [CredentialKind; 4] = [
+    CredentialKind::ApiToken,
+    CredentialKind::ScopedToken,
+    CredentialKind::ServiceAccount,
+    CredentialKind::Oauth,
+];
+
+impl Cloud {
+    /// The site's credentials, in the order in which they are used.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Credential> {
+        let (secret, word, file, command) = if self.kind.is_client() {
+            let (file, command) = (&self.client_secret_file, &self.client_secret_command);
+            (&self.client_secret, "cloud.client_secret", file, command)
+        } else {
+            (
+                &self.api_token,
+                "cloud.api_token",
+                &self.api_token_file,
+                &self.api_token_command,
+            )
+        };
+        let is_set = !self.email.is_empty() || !self.client_id.is_empty() || !secret.expose_secret().is_empty();
+        let own = is_set.then(|| Credential {
+            kind: self.kind,
+            email: self.email.clone(),
+            client_id: self.client_id.clone(),
+            secret: secret.clone(),
+            expires: self.expires,
+            origin: Origin::new(word, file.clone(), command),
+            ..Credential::default()
+        });
+        own.into_iter().chain(self.credentials.iter().cloned()).collect()
+    }
+
+    /// Reads every secret of the section from its file or its command. Returns the faults.
+    pub(super) fn read_secrets(&mut self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let (admin, scim, jira) = (&mut self.admin, &mut self.scim, &mut self.jira);
+        for (key, secret, file, command) in [
+            (
+                "cloud.api_token",
+                &mut self.api_token,
+                &self.api_token_file,
+                &self.api_token_command,
+            ),
+            (
+                "cloud.client_secret",
+                &mut self.client_secret,
+                &self.client_secret_file,
+                &self.client_secret_command,
+            ),
+            (
+                "cloud.admin.api_key",
+                &mut admin.api_key,
+                &admin.api_key_file,
+                &admin.api_key_command,
+            ),
+            (
+                "cloud.scim.api_key",
+                &mut scim.api_key,
+                &scim.api_key_file,
+                &scim.api_key_command,
+            ),
+            (
+                "cloud.jira.api_token",
+                &mut jira.api_token,
+                &jira.api_token_file,
+                &jira.api_token_command,
+            ),
+        ] {
+            faults.extend(Origin::new(key, file.clone(), command).fill(secret).err());
+        }
+        for (section, list) in [
+            ("cloud", &mut self.credentials),
+            ("cloud.admin", &mut self.admin.credentials),
+            ("cloud.scim", &mut self.scim.credentials),
+            ("cloud.jira", &mut self.jira.credentials),
+        ] {
+            let is_of_keys = section == "cloud.admin" || section == "cloud.scim";
+            for (index, credential) in list.iter_mut().enumerate() {
+                if is_of_keys && credential.kind == CredentialKind::default() {
+                    // There is no other kind here, so none need be said.
+                    credential.kind = CredentialKind::Key;
+                }
+                faults.extend(credential.read(format!("{section}.credentials[{index}].secret")));
+            }
+        }
+        faults
+    }
+
+    /// What is wrong with the credentials of all sections.
+    pub(super) fn credential_faults(&self) -> Vec<String> {
+        let of = |keys: Vec<Credential>, allowed: &[CredentialKind]| -> Vec<String> {
+            keys.iter().flat_map(|key| key.faults(allowed)).collect()
+        };
+        let mut faults = of(self.keys(), &OF_A_SITE);
+        // Whoever has an address can be looked for, which proves that the rest can be.
+        faults.extend(of(
+            self.jira.keys(),
+            &[CredentialKind::ApiToken, CredentialKind::ScopedToken],
+        ));
+        faults.extend(of(self.admin.keys(), &[CredentialKind::Key]));
+        faults.extend(of(self.scim.keys(), &[CredentialKind::Key]));
+        if self.kind == CredentialKind::Key {
+            faults.push("cloud.kind must be api_token, scoped_token, service_account or oauth".to_owned());
+        }
+        let mut clients: Vec<String> = Vec::new();
+        for key in self.keys() {
+            if key.kind == CredentialKind::Oauth && !clients.contains(&key.client_id) {
+                clients.push(key.client_id);
+            }
+        }
+        for client in clients {
+            // It names the file of the consent.
+            if !client
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            {
+                faults.push(format!(
+                    "the client_id {client:?} of an app has letters that no client_id has"
+                ));
+            }
+        }
+        faults
+    }
+}
+
+fn own_key(secret: &SecretString, origin: Origin, expires: Option<Timestamp>) -> Option<Credential> {
+    (!secret.expose_secret().is_empty()).then(|| Credential {
+        kind: CredentialKind::Key,
+        secret: secret.clone(),
+        expires,
+        origin,
+        ..Credential::default()
+    })
+}
+
+impl AdminApi {
+    /// The organisation's keys, in the order in which they are used.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Credential> {
+        let origin = Origin::new("cloud.admin.api_key", self.api_key_file.clone(), &self.api_key_command);
+        let own = own_key(&self.api_key, origin, self.expires);
+        own.into_iter().chain(self.credentials.iter().cloned()).collect()
+    }
+}
+
+impl ScimApi {
+    /// The directory's keys, in the order in which they are used.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Credential> {
+        let origin = Origin::new("cloud.scim.api_key", self.api_key_file.clone(), &self.api_key_command);
+        let own = own_key(&self.api_key, origin, self.expires);
+        own.into_iter().chain(self.credentials.iter().cloned()).collect()
+    }
+}
+
+impl JiraApi {
+    /// Jira's credentials, in the order in which they are used.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Credential> {
+        let is_set = !self.email.is_empty() || !self.api_token.expose_secret().is_empty();
+        let own = is_set.then(|| Credential {
+            kind: CredentialKind::ApiToken,
+            email: self.email.clone(),
+            secret: self.api_token.clone(),
+            expires: self.expires,
+            origin: Origin::new(
+                "cloud.jira.api_token",
+                self.api_token_file.clone(),
+                &self.api_token_command,
+            ),
+            ..Credential::default()
+        });
+        own.into_iter().chain(self.credentials.iter().cloned()).collect()
+    }
+}
