@@ -75,6 +75,13 @@ pub struct Reload {
     pub result: &'static str,
 }
 
+/// Labels of a credential for Cloud.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Key {
+    /// The setting that holds its secret: there are as many as the settings name.
+    pub credential: String,
+}
+
 /// All figures of one process; clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -103,6 +110,8 @@ pub struct Metrics {
     pub cloud_quota_left: Gauge,
     /// 1 while Cloud only fails.
     pub cloud_outage: Gauge,
+    /// Seconds until a credential ends, where that is known.
+    pub credential_seconds_left: Family<Key, Gauge>,
     /// Cache look-ups.
     pub lookups: Family<Lookup, Counter>,
     /// Lists told as they were read before, because Cloud could not be asked.
@@ -202,6 +211,11 @@ impl Metrics {
             Gauge::default()
         );
         let cloud_outage = register!("cloud_outage", "1 while Cloud only fails", Gauge::default());
+        let credential_seconds_left = register!(
+            "credential_seconds_left",
+            "Seconds until a credential for Cloud ends, where that is known",
+            Family::<Key, Gauge>::default()
+        );
         let lookups = register!("lookups", "Cache look-ups", Family::<Lookup, Counter>::default());
         let stale_answers = register!(
             "stale_answers",
@@ -270,6 +284,7 @@ impl Metrics {
             cloud_limited,
             cloud_quota_left,
             cloud_outage,
+            credential_seconds_left,
             lookups,
             stale_answers,
             skipped,
@@ -285,6 +300,14 @@ impl Metrics {
             journal_failures,
             journal_unwritten,
         }
+    }
+
+    /// Tells when a credential ends.
+    pub fn credential_ends(&self, setting: &str, seconds: i64) {
+        let label = Key {
+            credential: setting.to_owned(),
+        };
+        self.credential_seconds_left.get_or_create(&label).set(seconds);
     }
 
     /// Counts a look-up in `cache`.

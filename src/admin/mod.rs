@@ -12,13 +12,14 @@ use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 use warp::Filter as _;
 
 use crate::browser;
-use crate::cloud::Client;
+use crate::cloud::{Client, CredentialStanding, Credentials, WARN_BEFORE};
 use crate::directory::{Directory, Process};
 use crate::metrics::Metrics;
 
@@ -33,6 +34,7 @@ pub struct Admin {
     /// Cloud as the facade's own credential sees it, where there is one.
     eyes: Option<Arc<Directory>>,
     metrics: Metrics,
+    credentials: Credentials,
     token: SecretString,
     /// What opens `/operations`, which tells who asked for what, and changes it: never nothing.
     operators_token: SecretString,
@@ -48,6 +50,35 @@ struct Ready {
     /// Why nothing can be changed, though reads go on.
     changes_refused: Option<String>,
     cloud: CloudState,
+    credentials: Vec<CredentialState>,
+}
+
+/// A credential for Cloud. That it ends soon, or was refused where there is another, makes nothing unready.
+#[derive(Serialize)]
+struct CredentialState {
+    name: String,
+    kind: &'static str,
+    /// `good`, `ends_soon`, `over`, or `refused` where another is used for a while.
+    state: &'static str,
+    ends: Option<String>,
+}
+
+impl From<CredentialStanding> for CredentialState {
+    fn from(standing: CredentialStanding) -> Self {
+        let left = standing.ends.map(|ends| ends.duration_since(Timestamp::now()));
+        let state = match left {
+            Some(left) if !left.is_positive() => "over",
+            _ if standing.refused.is_some() => "refused",
+            Some(left) if left < WARN_BEFORE => "ends_soon",
+            _ => "good",
+        };
+        Self {
+            name: standing.name,
+            kind: standing.kind.as_str(),
+            state,
+            ends: standing.ends.map(|ends| ends.to_string()),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -65,6 +96,7 @@ impl Admin {
         process: Arc<Process>,
         eyes: Option<Arc<Directory>>,
         metrics: Metrics,
+        credentials: Credentials,
         token: SecretString,
         operators_token: SecretString,
     ) -> Self {
@@ -73,6 +105,7 @@ impl Admin {
             process,
             eyes,
             metrics,
+            credentials,
             token,
             operators_token,
             stopping: AtomicBool::new(false),
@@ -109,7 +142,7 @@ impl Admin {
         }
         match path {
             "/live" => plain(StatusCode::OK, "alive\n"),
-            "/ready" => self.ready(),
+            "/ready" => self.ready().await,
             "/metrics" => {
                 let mut response = plain(StatusCode::OK, &self.metrics.render());
                 let text = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -129,7 +162,7 @@ impl Admin {
         bears(headers, &self.token)
     }
 
-    fn ready(&self) -> Response<Bytes> {
+    async fn ready(&self) -> Response<Bytes> {
         let last = self.client.last_exchange();
         let ago = last.as_ref().map(|last| last.at.elapsed());
         let fault = last.and_then(|last| last.fault);
@@ -152,6 +185,7 @@ impl Admin {
                 seconds_ago: ago.map(|ago| ago.as_secs()),
                 fault,
             },
+            credentials: self.credentials.standing().await.into_iter().map(Into::into).collect(),
         };
         let status = if ready {
             StatusCode::OK

@@ -115,6 +115,12 @@ impl From<OrgUser> for super::Profile {
 }
 
 impl Admin {
+    /// What it is asked with.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
     /// The Admin API through `client`, with `credential`.
     #[must_use]
     pub fn new(client: Arc<Client>, credential: Credential, org: &str) -> Self {

@@ -33,6 +33,12 @@ pub struct JiraUser {
 }
 
 impl Jira {
+    /// What it is asked with.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
     /// Jira through `client`, with `credential`.
     #[must_use]
     pub fn new(client: Arc<Client>, credential: Credential) -> Self {

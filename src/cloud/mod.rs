@@ -28,7 +28,9 @@ pub use admin::{ACCOUNTS, Access, Admin, Brief, EMAILS, Found, GROUPS, OrgGroup,
 pub use call::SeatSign;
 pub use client::{Client, Exchange, Pace};
 pub use confluence::{BULK, Confluence, GroupPage, MemberPage, PAGE, Reply, Settled};
-pub use credential::{Asking, Consented, Credential, Owner, SCOPES, Standing as CredentialStanding};
+pub use credential::{
+    Asking, Consented, Credential, Credentials, Owner, SCOPES, Standing as CredentialStanding, WARN_BEFORE,
+};
 pub use diagnosis::{Diagnosis, Symptom};
 pub use governor::{Governor, Permit, Refusal};
 pub use jira::{Jira, JiraUser, USERS_PAGE};

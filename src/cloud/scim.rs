@@ -50,6 +50,12 @@ pub struct ScimPage {
 }
 
 impl Scim {
+    /// What it is asked with.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
     /// The directory through `client`, with `credential`.
     #[must_use]
     pub fn new(client: Arc<Client>, credential: Credential, directory: &str) -> Self {

@@ -1,6 +1,7 @@
 //! The running program: puts the parts together, serves until it is told to stop, and stops without losing anything.
 
 mod accept;
+mod credentials;
 mod inspect;
 mod line;
 mod map;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
 use crate::audit::{Audit, Head, Limits};
-use crate::cloud::{self, Client, Confluence, Credential, Jira, Scim};
+use crate::cloud::{self, Client, Confluence, Credential, Credentials, Jira, Scim};
 use crate::directory::identity::{Current, Drivers, Map, Own};
 use crate::directory::{Books, Directory, Process, Visitors};
 use crate::extender::Extender;
@@ -40,6 +41,7 @@ pub struct Server {
     admin: Arc<Admin>,
     tls: Option<TlsAcceptor>,
     watch: map::Watch,
+    credentials: credentials::Watch,
     /// Cloud as the facade's own credential sees it, where there is one.
     eyes: Option<Arc<Directory>>,
     /// Held until the last answer is given.
@@ -335,6 +337,11 @@ impl Server {
             drivers: drivers(&settings, &metrics)?,
             store: Some(store.clone()),
         };
+        let mut credentials = vec![credential.clone()];
+        credentials.extend(own.drivers.admin.as_ref().map(|admin| admin.credential().clone()));
+        credentials.extend(own.drivers.scim.as_ref().map(|scim| scim.credential().clone()));
+        credentials.extend(own.drivers.jira.as_ref().map(|(jira, _)| jira.credential().clone()));
+        let credentials = Credentials::new(credentials);
         map::welcome(&map, &metrics);
         let map = Arc::new(Current::new(map));
         let process = Arc::new(Process::new(
@@ -366,7 +373,8 @@ impl Server {
             client,
             Arc::clone(&process),
             eyes.clone(),
-            metrics,
+            metrics.clone(),
+            credentials.clone(),
             settings.admin.token.clone(),
             operators_token(&settings).map_err(one)?,
         );
@@ -374,6 +382,7 @@ impl Server {
             eyes,
             settings,
             watch,
+            credentials: credentials::Watch::new(credentials, metrics),
             process,
             extender: Arc::new(extender),
             admin: Arc::new(admin),
@@ -423,11 +432,13 @@ impl Server {
             .restore(self.eyes.clone(), |caller_key| extender.still_admits(caller_key))
             .await;
         let watching = tokio::spawn(self.watch.run());
+        let warning = tokio::spawn(self.credentials.run());
         let forgetting = tokio::spawn(Arc::clone(&self.process).forget_old_reports());
         let filter = Arc::clone(&self.extender).filter();
         let open = accept::serve(listeners.inbound, self.tls, filter, limits, stop.begin.clone()).await;
 
         watching.abort();
+        warning.abort();
         forgetting.abort();
         self.admin.stopping();
         let from = Instant::now();

@@ -178,10 +178,10 @@ impl Consent {
             return Err(refused(Symptom::NoConsent, finding, CONSENT));
         };
         // Tokens that an earlier turn could not keep come first: another use of the old one would burn a second.
-        if let Some(waiting) = unkept.take() {
-            if waiting.instead_of.expose_secret() == kept.refresh_token.expose_secret() {
-                return self.keep(waiting.kept, waiting.instead_of, unkept).await;
-            }
+        if let Some(waiting) = unkept.take()
+            && waiting.instead_of.expose_secret() == kept.refresh_token.expose_secret()
+        {
+            return self.keep(waiting.kept, waiting.instead_of, unkept).await;
         }
         if let Some(over) = &kept.over {
             return Err(self.over(over));

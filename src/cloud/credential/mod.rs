@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use url::Url;
 
@@ -32,6 +32,36 @@ use crate::settings::{self, CredentialKind, Origin};
 
 /// How long a credential that was refused is passed over, where there is another.
 const PASSED_OVER: Duration = Duration::from_secs(300);
+
+/// So long before a credential ends it is warned of.
+pub const WARN_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Every credential of a process, for all purposes. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials(Arc<Vec<Credential>>);
+
+impl Credentials {
+    /// These, in this order.
+    #[must_use]
+    pub fn new(all: Vec<Credential>) -> Self {
+        Self(Arc::new(all))
+    }
+
+    /// How each of them stands.
+    pub async fn standing(&self) -> Vec<Standing> {
+        let this = self.clone();
+        // A consent's end stands in its file.
+        let standing = tokio::task::spawn_blocking(move || this.0.iter().flat_map(Credential::standing).collect());
+        standing.await.unwrap_or_default()
+    }
+
+    /// Reads every secret again where it came from, and gives those that were refused another try.
+    pub async fn reread(&self) {
+        for credential in self.0.iter() {
+            credential.reread().await;
+        }
+    }
+}
 
 /// The credentials for one purpose, in the order in which they are used. Clones are the same.
 #[derive(Clone)]
@@ -170,8 +200,7 @@ impl Credential {
         .collect()
     }
 
-    /// Reads every secret again where it came from, and gives those that were refused another try.
-    pub async fn reread(&self) {
+    async fn reread(&self) {
         for key in &self.0.keys {
             key.reread().await;
         }
@@ -259,13 +288,6 @@ impl Credential {
             suspect.name = "the caller's own token";
         }
         Some(suspect)
-    }
-
-    /// Each of them by itself.
-    #[must_use]
-    pub fn each(settings: Vec<settings::Credential>, consents: &Path) -> Vec<Self> {
-        let one = |settings| Self::of(vec![settings], consents);
-        settings.into_iter().map(one).collect()
     }
 }
 

@@ -1,0 +1,108 @@
+//! `check`: settings, identity map, accounts, and what Cloud says to each credential; one line each, nothing changed.
+
+mod doctor;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use self::doctor::Doctor;
+use self::report::{Format, Report};
+use super::start_log;
+use crate::server;
+use crate::settings::{Mode, Settings};
+
+/// Check settings, identity map, and what Cloud says to the credential
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The file given to `serve`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How long Cloud is waited for, in seconds
+    #[arg(long, value_name = "S", default_value_t = 20)]
+    patience: u64,
+    /// One JSON instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// 0: all good; 1: findings.
+///
+/// # Errors
+/// The settings cannot be read at all.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(args.config.as_deref(), "", None)?;
+    start_log(&crate::settings::Log {
+        filter: "error".to_owned(),
+        ..settings.log.clone()
+    })?;
+    let format = if args.json { Format::Json } else { Format::Text };
+    let mut report = Report::new(format);
+    match settings.validate() {
+        Ok(()) => report.good(
+            "settings",
+            format_args!("mode {:?}, {}", settings.inbound.mode, settings.cloud.base_url),
+        ),
+        Err(faults) => report.faults("settings", &faults),
+    }
+    match server::load_accounts(&settings) {
+        Ok(Some(accounts)) => {
+            let (accounts, tokens) = accounts.counts();
+            report.good("accounts", format_args!("{accounts} accounts, {tokens} tokens"));
+        }
+        // Mode `accounts` without a file is a fault of the settings, told above.
+        Ok(None) if settings.inbound.mode == Mode::Accounts => {}
+        Ok(None) => report.good("accounts", "none needed in this mode"),
+        Err(faults) => report.faults("accounts", &faults),
+    }
+    match server::load_map(&settings) {
+        Ok(map) if settings.identity.map_file.is_none() => {
+            debug_assert!(map.is_empty());
+            report.bad(
+                "map",
+                "identity.map_file is not set: no username means anything, only confirmed account ids do",
+            );
+        }
+        Ok(map) => {
+            report.good(
+                "map",
+                format_args!("{} accounts, {} ambiguous names (refused)", map.len(), map.ambiguous()),
+            );
+        }
+        Err(faults) => report.faults("map", &faults),
+    }
+    check_files(&settings, &mut report)?;
+    // A site that is no address is a fault of the settings, told above.
+    if settings.cloud.site().is_ok() {
+        let doctor = Doctor::new(&settings, Duration::from_secs(args.patience));
+        if let Err(fault) = doctor.examine(&mut report).await {
+            report.bad("cloud", fault);
+        }
+    }
+    Ok(if report.finish() == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Tries the files that the settings name. A state directory of somebody else is left alone: what is made in it to try it
+/// could not be opened by its owner.
+fn check_files(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
+    let foreign = server::Inspector::foreign(&settings.state_dir);
+    let elsewhere = tempfile::tempdir()?;
+    let tried = match foreign {
+        Some(_) => server::check_files(&Settings {
+            state_dir: elsewhere.path().to_owned(),
+            ..settings.clone()
+        }),
+        None => server::check_files(settings),
+    };
+    match (tried, foreign) {
+        (Err(faults), _) => report.faults("files", &faults),
+        (Ok(_), Some(why)) => report.good("state", format_args!("not tried: {why}")),
+        (Ok(notes), None) => notes.iter().for_each(|note| report.good("state", note)),
+    }
+    Ok(())
+}

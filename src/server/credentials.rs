@@ -1,0 +1,97 @@
+//! The life of the credentials for Cloud: when they end is told in time, and a SIGHUP has their files and commands read again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::cloud::{Credentials, WARN_BEFORE};
+use crate::metrics::Metrics;
+
+/// How often they are looked at.
+const EVERY: Duration = Duration::from_secs(60);
+/// How often one is warned of.
+const WARN_EVERY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Looks after them.
+#[derive(Debug)]
+pub struct Watch {
+    credentials: Credentials,
+    metrics: Metrics,
+}
+
+impl Watch {
+    /// A watch over these.
+    pub fn new(credentials: Credentials, metrics: Metrics) -> Self {
+        Self { credentials, metrics }
+    }
+
+    /// Watches for ever.
+    pub async fn run(self) {
+        let mut hang_up = HangUp::new();
+        let mut warned = HashMap::new();
+        loop {
+            self.look(&mut warned).await;
+            tokio::select! {
+                () = hang_up.next() => self.credentials.reread().await,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+
+    async fn look(&self, warned: &mut HashMap<String, Timestamp>) {
+        let now = Timestamp::now();
+        for standing in self.credentials.standing().await {
+            let Some(ends) = standing.ends else { continue };
+            let left = ends.duration_since(now);
+            self.metrics.credential_ends(&standing.setting, left.as_secs());
+            let is_told = warned
+                .get(&standing.setting)
+                .is_some_and(|at| now.duration_since(*at) < WARN_EVERY);
+            if left >= WARN_BEFORE || is_told {
+                continue;
+            }
+            if left.is_positive() {
+                let days = left.as_hours() / 24;
+                tracing::warn!(credential = %standing.name, %ends, days, "a credential for Cloud ends soon: renew it, `extender-facade check` tells how");
+            } else {
+                tracing::error!(credential = %standing.name, "a credential for Cloud is over: renew it, `extender-facade check` tells how");
+            }
+            warned.insert(standing.setting, now);
+        }
+    }
+}
+
+#[cfg(unix)]
+struct HangUp(Option<tokio::signal::unix::Signal>);
+
+#[cfg(unix)]
+impl HangUp {
+    fn new() -> Self {
+        Self(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok())
+    }
+
+    async fn next(&mut self) {
+        let heard = match &mut self.0 {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if heard.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct HangUp;
+
+#[cfg(not(unix))]
+impl HangUp {
+    fn new() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        std::future::pending().await
+    }
+}
