@@ -420,6 +420,11 @@ async fn a_token_tells_the_site_that_it_is_for_which_may_be_another_one() {
     assert_eq!(opens(&cloud, &access).await, 404);
     let theirs = cloud.bare(Method::GET, &format!("/ex/confluence/{other}{CURRENT}"));
     assert_eq!(send(theirs.bearer_auth(&access)).await.status, 404);
+    // So it is where any credential will do, but only for tokens.
+    fill(&cloud, json!([])).await;
+    assert_eq!(opens(&cloud, "any").await, 404);
+    let pair = cloud.bare(Method::GET, &format!("/ex/confluence/{id}{CURRENT}"));
+    assert_eq!(send(pair.basic_auth("a", Some("b"))).await.status, 200);
 }
 
 #[tokio::test]
@@ -451,6 +456,31 @@ async fn a_consent_outlives_a_new_registry_unless_its_client_is_gone() {
     refused(&gone, 403, "invalid_grant", "Unknown or invalid refresh token.");
     assert_eq!(tokens(&cloud).await["families"], 0);
     assert_eq!(opens(&cloud, &robots).await, 200);
+}
+
+#[tokio::test]
+async fn a_consent_that_is_taken_back_ends_and_another_one_can_be_given() {
+    let (cloud, client) = world().await;
+    let (access, token) = begun(&cloud, &client).await;
+    let open = code(&cloud, &client, &[]).await;
+    let robots = robot_token(&cloud).await;
+    let revoke = async |body: Value| send(cloud.bare(Method::POST, "/_sim/tokens").json(&body)).await.status;
+    assert_eq!(revoke(json!({"revoke": "nobody"})).await, 404);
+    assert_eq!(revoke(json!({"end": "app"})).await, 400);
+    assert_eq!(opens(&cloud, &access).await, 200);
+    assert_eq!(revoke(json!({"revoke": "app"})).await, 204);
+    assert_eq!(opens(&cloud, &access).await, 401);
+    let ended = refresh(&cloud, &client, &token).await;
+    refused(&ended, 403, "unauthorized_client", "refresh_token is invalid");
+    assert_eq!(exchange(&cloud, &client, &open).await.status, 403);
+    let (access, _) = begun(&cloud, &client).await;
+    assert_eq!(opens(&cloud, &access).await, 200);
+    assert_eq!(opens(&cloud, &robots).await, 200);
+    let shown = tokens(&cloud).await;
+    assert_eq!(
+        (&shown["families"], &shown["revoked_families"], &shown["reuses"]),
+        (&json!(2), &json!(1), &json!(0))
+    );
 }
 
 #[tokio::test]

@@ -98,12 +98,15 @@ fn at_product(
     {
         return Err(Answer::refused(Refusal::Json));
     }
+    let is_token = request.gateway.is_some() && matches!(sent, Credential::Bearer { .. });
+    let is_elsewhere = is_token && faults.credentials.other_site;
     if registry.is_empty() {
-        return as_it_comes(request, &sent);
+        let caller = as_it_comes(request, &sent)?;
+        return if is_elsewhere { Err(no_site()) } else { Ok(caller) };
     }
     let entry = if request.gateway.is_some() {
         let holder = registry.at_gateway(&sent).ok_or_else(Answer::unauthorized)?;
-        if faults.credentials.other_site && holder.access.is_some() {
+        if is_elsewhere {
             return Err(no_site());
         }
         if !scopes::suffice(operation, |scope| holder.has_scope(scope)) {

@@ -231,6 +231,13 @@ impl Grants {
         is_alive && now < access.until
     }
 
+    /// Ends every consent to a client.
+    pub(super) fn end(&mut self, client: &str) {
+        let theirs = self.families.values_mut().filter(|one| one.consent.client == client);
+        theirs.for_each(|one| one.has_ended = true);
+        self.codes.retain(|_, consent| consent.client != client);
+    }
+
     /// Forgets everything of the clients that are not to stay.
     pub(super) fn keep(&mut self, stays: impl Fn(&str) -> bool) {
         self.codes.retain(|_, consent| stays(&consent.client));

@@ -17,6 +17,10 @@
 //! and for every kind `state` (`valid`, `expired`, `revoked`, `deactivated`: all but the first are refused as if it were not
 //! there), `admin` (false: writes are 403), `access` (false: the products are 403), `account` (whose it is).
 //!
+//! `GET /_sim/credentials` shows it, how many requests each has opened something for, and the tokens; `GET /_sim/tokens` these
+//! alone; `POST /_sim/tokens` with `{"revoke": client_id}` ends the consents of a client; `GET /_sim/scopes` is the table of what
+//! each operation needs. `POST /_sim/reset` leaves all of it alone.
+//!
 //! A registry that replaces another one keeps what its clients were given: tokens and consents go when their client does.
 //! What is given to a client that is not valid is refused, and good again once it is valid.
 mod doors;
@@ -27,6 +31,7 @@ mod scopes;
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -153,6 +158,26 @@ impl Registry {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    revoke: String,
+}
+
+/// Whoever agreed takes it back: the client's consents end, and the client itself may ask for another one.
+fn end_consents(shared: &Shared, request: &Request) -> Answer {
+    let end: End = match serde_json::from_slice(request.body.as_deref().unwrap_or_default()) {
+        Ok(end) => end,
+        Err(wrong) => return Answer::json(400, &json!({ "error": wrong.to_string() })),
+    };
+    let mut registry = shared.credentials.write();
+    if registry.client(&end.revoke).is_none() {
+        return Answer::json(404, &json!({"error": "no client has this id"}));
+    }
+    registry.grants.end(&end.revoke);
+    Answer::empty(204)
+}
+
 /// Answers what `/_sim` is asked about credentials; none if it is something else.
 pub(super) fn control(shared: &Shared, request: &Request) -> Option<Answer> {
     let leeway = shared.faults.read().credentials.leeway();
@@ -182,6 +207,7 @@ pub(super) fn control(shared: &Shared, request: &Request) -> Option<Answer> {
                 Err(wrong) => Answer::json(400, &json!({ "error": wrong })),
             }
         }
+        ("POST", "/_sim/tokens") => end_consents(shared, request),
         ("GET", "/_sim/tokens") => Answer::json(200, &shared.credentials.read().tokens(leeway)),
         ("GET", "/_sim/scopes") => Answer::json(200, &scopes::shown()),
         _ => return None,
