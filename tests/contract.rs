@@ -13,13 +13,15 @@ mod cloud;
 mod drive;
 #[path = "support/openapi.rs"]
 mod openapi;
+#[path = "contract/scopes.rs"]
+mod scopes;
 #[path = "contract/sources.rs"]
 mod sources;
 #[path = "contract/tables.rs"]
 mod tables;
 
 use cloud::Cloud;
-use drive::Contract;
+use drive::{Contract, fill};
 use tables::CONFLUENCE;
 
 #[tokio::test]
@@ -88,6 +90,24 @@ async fn every_answer_is_one_that_the_official_document_has() {
     contract
         .everywhere(&cloud, json!({ "unauthorized": "403" }), &[403])
         .await;
+    contract
+        .everywhere(&cloud, json!({ "unauthorized": null, "ip_blocked": true }), &[403])
+        .await;
+    for (entry, status) in [
+        (json!({"token": "another"}), 401),
+        (json!({"token": "token", "access": false}), 403),
+    ] {
+        let mut owner = json!({"kind": "api_token", "email": "admin@example.com"});
+        owner
+            .as_object_mut()
+            .unwrap()
+            .append(&mut entry.as_object().unwrap().clone());
+        fill(&cloud, json!([owner])).await;
+        contract
+            .everywhere(&cloud, json!({ "ip_blocked": null }), &[status])
+            .await;
+    }
+    fill(&cloud, json!([])).await;
     contract
         .everywhere(
             &cloud,

@@ -102,6 +102,45 @@ impl Answer {
         }
     }
 
+    /// What the gateway says to a credential that it does not know, or knows no more.
+    pub(super) fn unauthorized() -> Self {
+        Self::json(401, &json!({"code": 401, "message": "Unauthorized"}))
+    }
+
+    /// The request's address is not on the site's list of those that may ask.
+    pub(super) fn blocked() -> Self {
+        let message = "The IP address has been rejected because it isn't on the allowlist. \
+                       Contact your site administrator for more information.";
+        Self::json(403, &json!({"message": message, "statusCode": 403}))
+    }
+
+    /// What a person sees whom an app sent to the authorization server with a request that it does not take.
+    pub(super) fn refused_page(why: &str) -> Self {
+        let page = format!(
+            "<!DOCTYPE html><html><head><title>Something went wrong</title></head>\
+             <body><h1>Something went wrong</h1><p>{why}</p></body></html>"
+        );
+        Self {
+            body: page.into(),
+            ..Self::text(400, HTML, "")
+        }
+    }
+
+    /// The edge knows no such site.
+    pub(super) fn no_tenant() -> Self {
+        Self::json(404, &json!({"code": 404, "message": "There is no such site"}))
+    }
+
+    /// The edge has a page instead: the address is not one of a site.
+    pub(super) fn tenant_page() -> Self {
+        Self::text(
+            200,
+            HTML,
+            "<!DOCTYPE html><html><head><title>Your site is unavailable</title></head>\
+             <body><h1>Your Atlassian Cloud site is currently unavailable</h1></body></html>",
+        )
+    }
+
     /// Everything is down.
     pub(super) fn down() -> Self {
         Self::json(503, &json!({"code": 503, "message": "Service Unavailable"}))

@@ -24,6 +24,7 @@ pub(super) enum Kind {
     Directory = 7,
     Profile = 8,
     Scim = 9,
+    Token = 10,
 }
 
 /// A sequence of its own for each seed, kind and number.

@@ -6,14 +6,17 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::Shared;
 use super::answers::Answer;
 use super::faults::Faults;
 use super::request::Request;
 use super::users::UserChange;
+use super::{Shared, credentials};
 
 /// Answers a request under `/_sim/`.
 pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
+    if let Some(answer) = credentials::control(shared, request) {
+        return answer;
+    }
     match (&request.method, request.path.as_str()) {
         (&Method::GET, "/_sim/stats") => Answer::json(200, &shared.stats.shown()),
         (&Method::POST, "/_sim/reset") => {
@@ -115,6 +118,9 @@ fn switch(shared: &Shared, request: &Request) -> Result<Answer, String> {
     }
     if wanted.contains_key("admin_429") {
         shared.turns.too_many(compiled.sources.admin_429);
+    }
+    if wanted.contains_key("token_lost") {
+        shared.turns.loses_tokens(compiled.credentials.token_lost);
     }
     if wanted.contains_key("falls_at") {
         shared.turns.falls_at(compiled.falls_at.unwrap_or(0));

@@ -42,6 +42,16 @@
 //! | `scim_unlinked` | no account id in any row |
 //! | `jira_blind` | as without "Browse users": both searches find nobody, groups are refused |
 //! | `jira_garbage=prefix` | up to five people more, who merely begin like the query |
+//! | `refresh_leeway_s=S` | a refresh token that was used may be used again for S seconds (default 600); used later it ends its consent |
+//! | `access_token_s=S` | access tokens that are given from now on live S seconds (default 3600) |
+//! | `consent=denied` | whoever is asked for consent refuses it |
+//! | `token_down` | the token endpoint answers 503 |
+//! | `token_lost=N` | the next N requests to the token endpoint take effect and their connections are cut |
+//! | `token_slow_ms=MS` | the token endpoint takes MS longer |
+//! | `other_site` | Bearer tokens are for another site: it alone is told, and the gateway answers 404 to them |
+//! | `clock_ahead_s=N` | the `Date` of every answer is N seconds ahead; behind, if N is negative |
+//! | `ip_blocked` | Confluence and Jira answer 403: the address is not on the allowlist |
+//! | `tenant_info=missing\|html` | the edge knows no such site: 404, or a page with 200 |
 //! | `latency_ms=MS` | as the option of this name |
 //! | `latency_spread=F` | each answer takes the latency times a factor of its own: lognormal with a sigma of F (up to 2) and a mean of 1 |
 //! | `rate=R`, `burst=B` | as the options of these names. What is in a bucket stays in it when they change; `null` for the rate takes the buckets away |
@@ -55,6 +65,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::credential_faults::{self, CredentialFaults};
 pub(super) use super::fault_values::{Bulk, Refusal, Suspended};
 use super::fault_values::{flag, milliseconds, one_of, probability, whole};
 use super::limit_faults::{self, LimitFaults};
@@ -94,6 +105,7 @@ fn names() -> impl Iterator<Item = &'static str> {
         .iter()
         .chain(limit_faults::NAMES)
         .chain(source_faults::NAMES)
+        .chain(credential_faults::NAMES)
         .copied()
 }
 
@@ -130,6 +142,7 @@ pub(super) struct Faults {
     pub(super) latency_spread: f64,
     pub(super) limits: LimitFaults,
     pub(super) sources: Sources,
+    pub(super) credentials: CredentialFaults,
 }
 
 impl Faults {
@@ -204,6 +217,7 @@ impl Faults {
                 self.latency_spread = spread.ok_or("expected a spread from 0 to 2")?;
             }
             _ if limit_faults::NAMES.contains(&name) => self.limits.switch(name, value)?,
+            _ if credential_faults::NAMES.contains(&name) => self.credentials.switch(name, value)?,
             _ => return self.sources.switch(name, value),
         }
         Ok(())
@@ -216,6 +230,14 @@ impl Faults {
         }
         let all: Vec<_> = names().collect();
         Err(format!("{name}: no fault has this name; there are {}", all.join(", ")))
+    }
+
+    /// The same to somebody who is no administrator of the site.
+    pub(super) fn without_writes(&self) -> Self {
+        Self {
+            forbid_writes: true,
+            ..self.clone()
+        }
     }
 
     /// The status of adding a member again.
@@ -267,6 +289,11 @@ mod tests {
             ("limit_headers", "none"),
             ("limit_reason", "a\nb"),
             ("latency_spread", "3"),
+            ("clock_ahead_s", "315360001"),
+            ("clock_ahead_s", "soon"),
+            ("refresh_leeway_s", "-1"),
+            ("consent", "true"),
+            ("tenant_info", ""),
         ] {
             let refused = compile(name, value).unwrap_err();
             assert!(refused.starts_with(&format!("{name}: ")), "{refused}");

@@ -8,9 +8,11 @@
 //!   Bearer), with `/_edge/tenant_info` (no credential).
 //! - What `api.atlassian.com` has besides that gateway: the Admin API under `/admin` (`admin`) and provisioning under `/scim`
 //!   (`scim`), by any Bearer credential and no other. One organisation, one directory, the same users and groups as the site.
+//! - The authorization server: `/authorize`, `/oauth/token`, `/oauth/token/accessible-resources`. Which credentials open what
+//!   is told in `credentials`; while it knows none, any will do, as above.
 //! - Ids, paging and errors are those of the official documents; contract tests hold the answers to them.
 //! - For whoever runs a test: `/_sim/stats`, `/_sim/asked`, `/_sim/reset`, `/_sim/ids`, `/_sim/members?group=NAME`,
-//!   `/_sim/faults`, and `/_sim/users`, which changes a user.
+//!   `/_sim/faults`, `/_sim/users`, which changes a user, `/_sim/credentials`, `/_sim/tokens` and `/_sim/scopes`.
 //! - Everything drawn comes from the seed. How it can misbehave is told in the table of `faults.rs`.
 //!
 //! Choices where the facts leave one open: lists of groups are sorted by name ignoring case, then by exact name. More than 200
@@ -28,6 +30,8 @@ mod answers;
 mod asked;
 mod chance;
 mod control;
+mod credential_faults;
+mod credentials;
 mod data;
 mod data_file;
 mod fault_values;
@@ -107,6 +111,8 @@ struct Shared {
     users: RwLock<users::Users>,
     store: Mutex<Store>,
     faults: RwLock<Arc<Faults>>,
+    /// Whoever needs the users as well takes them first.
+    credentials: RwLock<credentials::Registry>,
     /// Whether nothing is answered, for those who wait for the end of it.
     silence: watch::Sender<bool>,
     limits: limits::Limits,
@@ -122,10 +128,11 @@ impl Simulator {
     /// Makes a Cloud as the options say.
     ///
     /// # Errors
-    /// An option without sense, or a data file that cannot be read or understood.
+    /// An option without sense, or a file that cannot be read or understood.
     pub fn new(options: &Options) -> Result<Self, Error> {
         let faults = options.faults()?;
         let start = data::load(options)?;
+        let credentials = credentials::Registry::load(options, &start.users)?;
         let shared = Shared {
             seed: options.seed,
             cloud_id: Sequence::new(options.seed, Kind::Cloud, 0).uuid(),
@@ -142,6 +149,7 @@ impl Simulator {
             limits: limits::Limits::default(),
             stats: stats::Stats::default(),
             asked: asked::Asked::default(),
+            credentials: RwLock::new(credentials),
             dice: Dice::new(options.seed),
             created: AtomicU64::new(0),
         };

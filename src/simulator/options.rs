@@ -26,6 +26,9 @@ pub struct Options {
     /// Users and groups from this JSON file instead of generated ones
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
+    /// Which credentials open anything, from this JSON file (default: any does)
+    #[arg(long, value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
     /// The id of the organisation (default: drawn from the seed)
     #[arg(long, value_name = "ID")]
     pub org_id: Option<String>,
@@ -49,6 +52,7 @@ impl Default for Options {
             latency_ms: 0,
             group: Vec::new(),
             data: None,
+            credentials: None,
             org_id: None,
             rate: None,
             burst: None,
@@ -138,6 +142,14 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The file of the credentials could not be read, or does not say what it should.
+    #[error("credentials {}: {message}", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where.
+        message: String,
     },
     /// The data file does not say what it should; the text has the position.
     #[error("data file {}: {message}", path.display())]

@@ -146,11 +146,12 @@ pub(super) fn current_user(shared: &Shared, faults: &Faults, request: &Request) 
     Ok(Answer::json(200, &UserBody::new(user, faults, &request.base())))
 }
 
-/// The user whose e-mail the credential has, else the first.
+/// The user whose credential it is as the registry has it, or whose e-mail it has; else the first.
 pub(super) fn caller<'a>(users: &'a Users, request: &Request) -> Option<&'a User> {
-    let owner = match request.credential() {
-        Credential::Basic { user, .. } => users.with_email(&user).first().copied(),
-        Credential::Bearer | Credential::Missing => None,
+    let owner = match (&request.account, request.credential()) {
+        (Some(account), _) => users.number(account),
+        (None, Credential::Basic { user, .. }) => users.with_email(&user).first().copied(),
+        (None, Credential::Bearer { .. } | Credential::Missing) => None,
     };
     users.get(owner.unwrap_or(0))
 }

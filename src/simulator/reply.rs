@@ -1,6 +1,7 @@
 //! An answer on the wire: whole, broken off, or none.
 use std::convert::Infallible;
 use std::io;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -59,6 +60,21 @@ pub(super) fn broken(mut answer: Answer) -> Response<Body> {
         Err(io::Error::from(io::ErrorKind::ConnectionAborted))
     });
     respond(answer, StreamBody::new(half.chain(end)).boxed_unsync())
+}
+
+/// Lets an answer say that it is so many seconds later than it is.
+pub(super) fn date(response: &mut Response<Body>, ahead: i64) {
+    let off = Duration::from_secs(ahead.unsigned_abs());
+    let now = SystemTime::now();
+    let date = if ahead < 0 {
+        now.checked_sub(off)
+    } else {
+        now.checked_add(off)
+    };
+    let date = date.map(httpdate::fmt_http_date);
+    if let Some(date) = date.and_then(|date| HeaderValue::from_str(&date).ok()) {
+        response.headers_mut().insert(header::DATE, date);
+    }
 }
 
 fn respond(answer: Answer, body: Body) -> Response<Body> {

@@ -15,7 +15,9 @@ pub(super) enum Credential {
         user: String,
         password: String,
     },
-    Bearer,
+    Bearer {
+        token: String,
+    },
     /// None, or one that cannot be read.
     Missing,
 }
@@ -36,6 +38,8 @@ pub(super) struct Request {
     pub(super) api: Api,
     /// The cloud id of the path, if the request came by the gateway's.
     pub(super) gateway: Option<String>,
+    /// The account id of whoever asks, if the credential tells it. Known once it was let in.
+    pub(super) account: Option<String>,
     pub(super) headers: HeaderMap,
     /// None: larger than is read.
     pub(super) body: Option<Bytes>,
@@ -54,6 +58,7 @@ impl Request {
             path: path.to_owned(),
             api: Api::of(path),
             gateway,
+            account: None,
             query: query.into_owned().collect(),
             method: head.method,
             headers: head.headers,
@@ -144,7 +149,9 @@ impl Request {
             .unwrap_or_default();
         let (scheme, rest) = sent.split_once(' ').unwrap_or((sent, ""));
         if scheme.eq_ignore_ascii_case("bearer") {
-            return Credential::Bearer;
+            return Credential::Bearer {
+                token: rest.trim().to_owned(),
+            };
         }
         if !scheme.eq_ignore_ascii_case("basic") {
             return Credential::Missing;

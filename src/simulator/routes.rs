@@ -36,6 +36,9 @@ operations! {
     MemberOf = "member_of",
     CurrentUser = "current_user",
     TenantInfo = "tenant_info",
+    Authorize = "authorize",
+    OauthToken = "oauth_token",
+    AccessibleResources = "accessible_resources",
     UsersBulkV2 = "users_bulk_v2",
     AdminOrgs = "admin_orgs",
     AdminOrg = "admin_org",
@@ -68,6 +71,14 @@ impl Operation {
             )
     }
 
+    /// Whether it is answered beside the site: no limit of the site counts there, and none of the faults that strike by chance.
+    pub(super) fn is_beside_site(self) -> bool {
+        matches!(
+            self,
+            Self::TenantInfo | Self::Authorize | Self::OauthToken | Self::AccessibleResources
+        )
+    }
+
     /// Whether it changes something in version 1 of Confluence's API.
     pub(super) fn is_write(self) -> bool {
         matches!(
@@ -84,6 +95,8 @@ pub(super) enum Api {
     Jira,
     Admin,
     Scim,
+    /// The authorization server.
+    Auth,
 }
 
 impl Api {
@@ -92,6 +105,7 @@ impl Api {
             Some("admin") => Self::Admin,
             Some("scim") => Self::Scim,
             Some("rest") => Self::Jira,
+            Some("authorize" | "oauth") => Self::Auth,
             _ => Self::Confluence,
         }
     }
@@ -131,6 +145,9 @@ const ROUTES: &[(&str, &str, Operation)] = &[
     ("GET", "/wiki/rest/api/user/current", Operation::CurrentUser),
     ("POST", "/wiki/api/v2/users-bulk", Operation::UsersBulkV2),
     ("GET", "/_edge/tenant_info", Operation::TenantInfo),
+    ("GET", "/authorize", Operation::Authorize),
+    ("POST", "/oauth/token", Operation::OauthToken),
+    ("GET", "/oauth/token/accessible-resources", Operation::AccessibleResources),
     ("GET", "/admin/v1/orgs", Operation::AdminOrgs),
     ("GET", "/admin/v1/orgs/{}", Operation::AdminOrg),
     ("GET", "/admin/v2/orgs/{}/directories", Operation::AdminDirectories),
@@ -164,15 +181,19 @@ pub(super) fn gateway(path: &str) -> Option<(&str, &str)> {
     (Api::of(path) == leads_to).then_some((cloud_id, path))
 }
 
+/// The method and the path of an operation, as they are written above.
+pub(super) fn written(wanted: Operation) -> Option<(&'static str, &'static str)> {
+    let mut routes = ROUTES.iter();
+    let (method, path, _) = routes.find(|(_, _, operation)| *operation == wanted)?;
+    Some((method, path))
+}
+
 /// The path of the call that adds a member.
 pub(super) fn adding(group_id: &str) -> String {
-    let path = ROUTES
-        .iter()
-        .find(|(_, _, operation)| *operation == Operation::AddMember);
     let query = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("groupId", group_id)
         .finish();
-    format!("{}?{query}", path.map_or("", |(_, path, _)| path))
+    format!("{}?{query}", written(Operation::AddMember).map_or("", |(_, path)| path))
 }
 
 /// Finds the route of a path of the site.

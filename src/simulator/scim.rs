@@ -31,16 +31,19 @@ struct ListBody {
 
 /// Only a Bearer credential is one.
 pub(super) fn authorize(faults: &Faults, request: &Request) -> Result<(), Answer> {
-    let failure = |status: u16, text: &str| {
-        let failure = json!({"error": text, "traceId": "0000000000000000"});
-        typed(request, Answer::json(status, &failure))
-    };
+    let failure = |status: u16, text: &str| refused(request, status, text);
     match (faults.sources.scim.refused, request.credential()) {
         (Some(403), _) => Err(failure(403, "The key is not one of this directory")),
         (Some(_), _) => Err(failure(401, "The key is not valid")),
-        (None, Credential::Bearer) => Ok(()),
+        (None, Credential::Bearer { .. }) => Ok(()),
         (None, Credential::Basic { .. } | Credential::Missing) => Err(failure(401, "Missing authorization header")),
     }
+}
+
+/// A credential that is refused.
+pub(super) fn refused(request: &Request, status: u16, text: &str) -> Answer {
+    let failure = json!({"error": text, "traceId": "0000000000000000"});
+    typed(request, Answer::json(status, &failure))
 }
 
 /// An error in the shape of this API.

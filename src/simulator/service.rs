@@ -11,13 +11,14 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::answers::Answer;
-use super::faults::{Faults, Refusal};
+use super::credential_faults::Tenant;
+use super::faults::Faults;
 use super::limits::State;
 use super::reply::{self, Body, Cut, Reply};
-use super::request::{Credential, Request};
+use super::request::Request;
 use super::routes::{self, Api, Operation, Route};
 use super::stats::End;
-use super::{Shared, admin, control, jira, limit_headers, points, reads, scim, v2, writes};
+use super::{Shared, admin, control, credentials, jira, limit_headers, points, reads, scim, v2, writes};
 
 /// The largest body that is looked at: 1 MiB.
 const LARGEST_BODY: usize = 1 << 20;
@@ -30,6 +31,7 @@ const TIMER_LATE: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     too_many: AtomicU64,
+    tokens_lost: AtomicU64,
     changes: AtomicU64,
     html: AtomicU64,
     cut: AtomicU64,
@@ -41,6 +43,7 @@ impl Turns {
     pub(super) fn new(faults: &Faults) -> Self {
         Self {
             too_many: AtomicU64::new(faults.sources.admin_429),
+            tokens_lost: AtomicU64::new(faults.credentials.token_lost),
             changes: AtomicU64::new(faults.falls_at.unwrap_or(0)),
             ..Self::default()
         }
@@ -53,6 +56,11 @@ impl Turns {
 
     fn is_too_many(&self) -> bool {
         took_one(&self.too_many)
+    }
+
+    /// The answers to so many requests for tokens are lost from now on.
+    pub(super) fn loses_tokens(&self, requests: u64) {
+        self.tokens_lost.store(requests, Ordering::Relaxed);
     }
 
     /// Everything is down from the change on that is so many away.
@@ -74,9 +82,18 @@ fn next(turn: &AtomicU64) -> u64 {
 
 /// Serves one request.
 pub(super) async fn serve(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
+    let mut response = respond(Arc::clone(&shared), request).await?;
+    let ahead = shared.faults.read().credentials.clock_ahead;
+    if ahead != 0 {
+        reply::date(&mut response, ahead);
+    }
+    Ok(response)
+}
+
+async fn respond(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
     let (head, body) = request.into_parts();
     let body = read(body).await?;
-    let request = Request::new(head, body);
+    let mut request = Request::new(head, body);
     if request.path.starts_with("/_sim/") {
         return Ok(reply::whole(control::answer(&shared, &request)));
     }
@@ -92,7 +109,7 @@ pub(super) async fn serve(shared: Arc<Shared>, request: http::Request<Incoming>)
         return Err(Cut);
     }
     // On a task of its own: a caller that hangs up does not call back what Cloud was told to do.
-    match tokio::spawn(async move { api(&shared, &faults, &request).await }).await {
+    match tokio::spawn(async move { api(&shared, &faults, &mut request).await }).await {
         Ok(Reply::Whole(answer)) => Ok(reply::whole(answer)),
         Ok(Reply::Broken(answer)) => Ok(reply::broken(answer)),
         Ok(Reply::Cut) | Err(_) => Err(Cut),
@@ -118,13 +135,13 @@ async fn read(mut body: Incoming) -> Result<Option<Bytes>, Cut> {
     Ok((length <= LARGEST_BODY).then(|| kept.freeze()))
 }
 
-async fn api(shared: &Shared, faults: &Faults, request: &Request) -> Reply {
+async fn api(shared: &Shared, faults: &Faults, request: &mut Request) -> Reply {
     let arrived = Instant::now();
     let route = routes::find(&request.method, &request.path);
     let operation = route.operation();
     shared.stats.arrived(operation);
     shared.asked.arrived(operation, request);
-    let spared = operation == Operation::TenantInfo;
+    let spared = operation.is_beside_site();
     let is_admin = request.api == Api::Admin;
     let admitted = if spared {
         Ok(None)
@@ -148,6 +165,9 @@ async fn api(shared: &Shared, faults: &Faults, request: &Request) -> Reply {
     if is_admin {
         delay += faults.sources.admin_slow;
     }
+    if operation == Operation::OauthToken {
+        delay += faults.credentials.token_slow;
+    }
     if !spared && shared.dice.hits(faults.slow) {
         delay += faults.slow_by;
     }
@@ -155,7 +175,7 @@ async fn api(shared: &Shared, faults: &Faults, request: &Request) -> Reply {
         wait_until(arrived + delay).await;
     }
     let mut reply = if spared {
-        Reply::Whole(execute(shared, faults, request, &route))
+        beside_site(shared, faults, request, &route)
     } else {
         decide(shared, faults, request, &route)
     };
@@ -188,27 +208,48 @@ async fn wait_until(deadline: Instant) {
     }
 }
 
-/// Lets the faults strike around the call. What refuses a credential comes first, so that it is certain.
-fn decide(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -> Reply {
-    let sources = &faults.sources;
-    let is_change = request.api == Api::Confluence && request.method != http::Method::GET;
-    let is_down = || {
-        let has_fallen = faults.falls_at.is_some() && shared.turns.changes.load(Ordering::Relaxed) == 0;
-        faults.down
-            || has_fallen
-            || match request.api {
-                Api::Confluence => false,
-                Api::Jira => sources.jira.down,
-                Api::Admin => sources.admin.down,
-                Api::Scim => sources.scim.down,
-            }
-    };
-    if is_down() {
+fn is_down(shared: &Shared, faults: &Faults, api: Api) -> bool {
+    let has_fallen = faults.falls_at.is_some() && shared.turns.changes.load(Ordering::Relaxed) == 0;
+    faults.down
+        || has_fallen
+        || match api {
+            Api::Confluence | Api::Auth => false,
+            Api::Jira => faults.sources.jira.down,
+            Api::Admin => faults.sources.admin.down,
+            Api::Scim => faults.sources.scim.down,
+        }
+}
+
+/// The edge and the authorization server have faults of their own.
+fn beside_site(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -> Reply {
+    let operation = route.operation();
+    if operation != Operation::TenantInfo && is_down(shared, faults, request.api) {
         return Reply::Whole(Answer::down());
     }
-    if let Err(refused) = authorize(shared, faults, request) {
-        return Reply::Whole(refused);
+    if operation != Operation::OauthToken {
+        return Reply::Whole(execute(shared, faults, request, route));
     }
+    if faults.credentials.token_down {
+        return Reply::Whole(Answer::down());
+    }
+    let is_lost = took_one(&shared.turns.tokens_lost);
+    let answer = execute(shared, faults, request, route);
+    if is_lost { Reply::Cut } else { Reply::Whole(answer) }
+}
+
+/// Lets the faults strike around the call. What refuses a credential comes first, so that it is certain.
+fn decide(shared: &Shared, faults: &Faults, request: &mut Request, route: &Route) -> Reply {
+    let is_change = request.api == Api::Confluence && request.method != http::Method::GET;
+    if is_down(shared, faults, request.api) {
+        return Reply::Whole(Answer::down());
+    }
+    let caller = match credentials::authorize(shared, faults, request, route.operation()) {
+        Ok(caller) => caller,
+        Err(refused) => return Reply::Whole(refused),
+    };
+    request.account = caller.account;
+    let restricted = (!caller.is_admin).then(|| faults.without_writes());
+    let faults = restricted.as_ref().unwrap_or(faults);
     if shared.dice.hits(faults.html) {
         return Reply::Whole(Answer::html(next(&shared.turns.html)));
     }
@@ -228,7 +269,8 @@ fn decide(shared: &Shared, faults: &Faults, request: &Request, route: &Route) ->
     }
     if faults.falls_at.is_some() && is_change && took_one(&shared.turns.changes) {
         let answer = execute(shared, faults, request, route);
-        return Reply::Whole(if is_down() { Answer::down() } else { answer });
+        let has_fallen = is_down(shared, faults, request.api);
+        return Reply::Whole(if has_fallen { Answer::down() } else { answer });
     }
     let mut answer = execute(shared, faults, request, route);
     if shared.dice.hits(faults.truncated) {
@@ -241,42 +283,6 @@ fn decide(shared: &Shared, faults: &Faults, request: &Request, route: &Route) ->
         answer.body.truncate(answer.body.len() / 2);
     }
     Reply::Whole(answer)
-}
-
-/// Whether the credential will do for the API that is asked.
-fn authorize(shared: &Shared, faults: &Faults, request: &Request) -> Result<(), Answer> {
-    match request.api {
-        Api::Admin => return admin::authorize(faults, request),
-        Api::Scim => return scim::authorize(faults, request),
-        Api::Jira => {
-            if let Some(status) = faults.sources.jira.refused {
-                return Err(jira::error(status, "You are not allowed to do this"));
-            }
-        }
-        Api::Confluence => {}
-    }
-    authorize_at_site(shared, faults, request)
-}
-
-/// Any Basic pair will do, and any Bearer at the gateway, unless a fault says otherwise.
-fn authorize_at_site(shared: &Shared, faults: &Faults, request: &Request) -> Result<(), Answer> {
-    if let Some(cloud_id) = &request.gateway
-        && *cloud_id != shared.cloud_id
-    {
-        return Err(Answer::error(404, "no such site"));
-    }
-    if let Some(shape) = faults.unauthorized {
-        return Err(Answer::refused(shape));
-    }
-    match request.credential() {
-        Credential::Missing => Err(Answer::refused(Refusal::Json)),
-        Credential::Bearer if request.gateway.is_none() => Err(Answer::refused(Refusal::Forbidden)),
-        Credential::Bearer => Ok(()),
-        Credential::Basic { password, .. } if faults.bad_token.as_ref() == Some(&password) => {
-            Err(Answer::refused(Refusal::Json))
-        }
-        Credential::Basic { .. } => Ok(()),
-    }
 }
 
 /// Does what was asked.
@@ -308,7 +314,14 @@ fn execute(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -
         Operation::DeleteGroup => writes::delete_group(shared, faults, request),
         Operation::AddMember => writes::add_member(shared, faults, request),
         Operation::RemoveMember => writes::remove_member(shared, faults, request),
-        Operation::TenantInfo => Ok(Answer::json(200, &json!({"cloudId": shared.cloud_id}))),
+        Operation::TenantInfo => Ok(match faults.credentials.tenant {
+            None => Answer::json(200, &json!({"cloudId": shared.cloud_id})),
+            Some(Tenant::Missing) => Answer::no_tenant(),
+            Some(Tenant::Html) => Answer::tenant_page(),
+        }),
+        Operation::Authorize => credentials::agree(shared, faults, request),
+        Operation::OauthToken => credentials::token(shared, faults, request),
+        Operation::AccessibleResources => credentials::resources(shared, faults, request),
         Operation::UsersBulkV2 => v2::users_bulk(shared, faults, request),
         Operation::ScimUsers => scim::users(shared, faults, request, value),
         Operation::JiraFindUser => jira::find_user(shared, faults, request),
@@ -335,7 +348,7 @@ fn execute(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -
 /// What no operation is asked for is refused in the shape of the API all the same.
 fn refusal(request: &Request, status: u16, text: &str) -> Answer {
     match request.api {
-        Api::Confluence => Answer::error(status, text),
+        Api::Confluence | Api::Auth => Answer::error(status, text),
         Api::Jira => jira::error(status, text),
         Api::Admin => admin::plain_error(status, text),
         Api::Scim => scim::error(request, status, None, text),

@@ -8,6 +8,13 @@ use crate::cloud::{Cloud, Reply, send};
 use crate::openapi::{Document, Wrong};
 use crate::tables::{Api, Row};
 
+/// Replaces the registry of credentials.
+pub async fn fill(cloud: &Cloud, credentials: Value) {
+    let body = json!({ "credentials": credentials });
+    let reply = send(cloud.bare(Method::POST, "/_sim/credentials").json(&body)).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
 /// What was seen so far.
 pub struct Contract {
     pub api: &'static Api,

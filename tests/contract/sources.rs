@@ -7,7 +7,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::drive::Contract;
+use crate::drive::{Contract, fill};
 use crate::tables::{ADMIN, CONFLUENCE_V2, JIRA, SCIM};
 
 const FILE: &str = r#"{
@@ -76,6 +76,23 @@ async fn hopeless(contract: &mut Contract, refused: Option<&str>, every: impl Fn
     for request in every(&cloud) {
         let huge = vec![b' '; (1 << 20) + 1];
         contract.any(request.body(huge), &[413]).await;
+    }
+}
+
+/// Every operation, by somebody whom the registry does not know, whose key lacks every scope, or who has no access.
+async fn strangers(contract: &mut Contract, every: impl Fn(&Cloud) -> Vec<RequestBuilder>) {
+    let cloud = Cloud::start(Options::default()).await;
+    let outsiders = [("admin@example.com", "token"), ("a", "b")]
+        .map(|(email, token)| json!({"kind": "api_token", "email": email, "token": token, "access": false}));
+    for known in [
+        json!([{"kind": "api_token", "email": "x@y", "token": "x"}]),
+        json!([{"kind": "org_key", "token": "org-key", "scopes": []}]),
+        json!(outsiders),
+    ] {
+        fill(&cloud, known).await;
+        for request in every(&cloud) {
+            contract.any(request, &[401, 403]).await;
+        }
     }
 }
 
@@ -272,6 +289,7 @@ async fn every_answer_of_the_admin_api_is_one_that_its_document_has() {
             admin_roles(&mut contract, &cloud).await;
         }
     }
+    strangers(&mut contract, every_admin_call).await;
     hopeless(&mut contract, Some("admin_refused"), every_admin_call).await;
     contract.end();
 }
@@ -316,6 +334,7 @@ async fn every_answer_of_scim_is_one_that_its_document_has() {
         contract.check(elsewhere, 404).await;
         contract.check(basic(cloud.scim(&[])), 401).await;
     }
+    strangers(&mut contract, |cloud| vec![cloud.scim(&[])]).await;
     hopeless(&mut contract, Some("scim_refused"), |cloud| vec![cloud.scim(&[])]).await;
     contract.end();
 }
@@ -377,6 +396,7 @@ async fn every_answer_of_jira_is_one_that_its_document_has() {
             .check(cloud.jira(&format!("/group/member?groupId={group}")), 403)
             .await;
     }
+    strangers(&mut contract, every_jira_call).await;
     hopeless(&mut contract, Some("jira_refused"), every_jira_call).await;
     contract.end();
 }
@@ -408,6 +428,7 @@ async fn every_answer_of_version_2_is_one_that_its_document_has() {
         contract.check(anonymous, 401).await;
     }
     let every = |cloud: &Cloud| vec![bulk(cloud).json(&json!({ "accountIds": ["x"] }))];
+    strangers(&mut contract, every).await;
     hopeless(&mut contract, None, every).await;
     contract.end();
 }

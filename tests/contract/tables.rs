@@ -100,6 +100,7 @@ pub const CONFLUENCE_V2: Api = Api {
     base: "/wiki/api/v2",
     undocumented: &[
         ("*", "*", 401, "cloud.md section 5: any credential can be refused"),
+        ("*", "*", 403, "as 401: who has no access to Confluence"),
         ("*", "*", 413, "the gateway's limit of a body"),
         ("*", "*", 415, "assumed: as version 1 has it"),
         ("*", "*", 429, "cloud.md section 4: burst limits"),

@@ -53,6 +53,8 @@ fn wrong_options_end_it_with_a_message() {
         (&["--data", "x.json", "--users", "3"], "--users"),
         (&["--data", "/no/such/file.json"], "/no/such/file.json"),
         (&["--rate", "0"], "rate"),
+        (&["--credentials", "/no/such/keys.json"], "/no/such/keys.json"),
+        (&["--credentials", "Cargo.toml"], "Cargo.toml: expected value at line 1"),
     ] {
         let output = simulate(arguments).output().unwrap();
         assert!(!output.status.success());

@@ -33,7 +33,7 @@ async fn every_request_is_counted_by_operation_and_status_until_it_is_reset() {
     let expected = json!({
         "list_groups": 1, "find_group": 1, "get_group": 1, "list_members": 1, "create_group": 1, "delete_group": 1,
         "add_member": 1, "remove_member": 1, "get_user": 1, "users_bulk": 1, "member_of": 1, "current_user": 1,
-        "tenant_info": 1, "other": 2,
+        "tenant_info": 1, "authorize": 0, "oauth_token": 0, "accessible_resources": 0, "other": 2,
     });
     let counted = stats["by_operation"].as_object().unwrap().clone();
     let other_apis = |name: &str| name.starts_with("admin_") || name.starts_with("scim_") || name.starts_with("jira_");

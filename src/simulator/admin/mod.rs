@@ -93,19 +93,22 @@ pub(super) fn answer(
 
 /// Only a Bearer credential is one.
 pub(super) fn authorize(faults: &Faults, request: &Request) -> Result<(), Answer> {
-    let refused = |status: u16, text: &str| {
-        // Version 1 is refused by the gateway, in its own words.
-        if request.path.starts_with("/admin/v1/") && status == 401 {
-            Answer::json(401, &json!({"code": 401, "message": text}))
-        } else {
-            plain_error(status, text)
-        }
-    };
+    let refused = |status: u16, text: &str| refused(request, status, text);
     match (faults.sources.admin.refused, request.credential()) {
         (Some(403), _) => Err(refused(403, "The API key may not do this")),
         (Some(_), _) => Err(refused(401, "Unauthorized")),
-        (None, Credential::Bearer) => Ok(()),
+        (None, Credential::Bearer { .. }) => Ok(()),
         (None, Credential::Basic { .. } | Credential::Missing) => Err(refused(401, "Unauthorized")),
+    }
+}
+
+/// A credential that is refused.
+pub(super) fn refused(request: &Request, status: u16, text: &str) -> Answer {
+    // Version 1 is refused by the gateway, in its own words.
+    if request.path.starts_with("/admin/v1/") && status == 401 {
+        Answer::json(401, &json!({"code": 401, "message": text}))
+    } else {
+        plain_error(status, text)
     }
 }
 
