@@ -17,8 +17,9 @@ use crate::cloud::diagnosis::{CLIENT, Symptom};
 
 /// So long before its end a token is no longer shown, or a tenth of its life if that is less.
 const BEFORE_THE_END: Duration = Duration::from_secs(60);
-/// A token that is refused sooner after it was made is not at fault itself.
+/// A token that is refused sooner after it was made, and before half of its life, is not at fault itself.
 const TOO_YOUNG: Duration = Duration::from_secs(30);
+const JUST_MADE: Duration = Duration::from_secs(1);
 /// How long a refused client is believed to be one.
 const REFUSAL: Duration = Duration::from_secs(30);
 /// How long a failure is waited for after the first and at most.
@@ -32,6 +33,24 @@ pub struct Access {
     pub number: u64,
     made: Instant,
     until: Instant,
+}
+
+impl Access {
+    fn life(&self) -> Duration {
+        self.until.saturating_duration_since(self.made)
+    }
+
+    /// Whether it has a while to live. One that was just made is shown once, however short its life is said to be: else
+    /// each would be followed by the next.
+    fn is_fresh(&self) -> bool {
+        let margin = BEFORE_THE_END.min(self.life() / 10);
+        self.made.elapsed() < JUST_MADE || Instant::now() + margin < self.until
+    }
+
+    /// Whether it cannot have come to its end, so that something else must be wrong.
+    fn is_young(&self) -> bool {
+        self.made.elapsed() < TOO_YOUNG.min(self.life() / 2)
+    }
 }
 
 /// The access tokens of one client. Cheap to clone.
@@ -73,12 +92,7 @@ impl Tokens {
 
     /// A token with a while to live, if there is one.
     pub fn at_hand(&self) -> Option<Arc<Access>> {
-        let now = Instant::now();
-        let margin = |access: &Access| BEFORE_THE_END.min(access.until.saturating_duration_since(access.made) / 10);
-        self.0
-            .current
-            .load_full()
-            .filter(|access| now + margin(access) < access.until)
+        self.0.current.load_full().filter(|access| access.is_fresh())
     }
 
     /// A token with a while to live, made if there is none; waited for until `until`.
@@ -179,7 +193,7 @@ impl Tokens {
             // There is another already, or one is on its way.
             return true;
         };
-        if access.made.elapsed() < TOO_YOUNG {
+        if access.is_young() {
             return false;
         }
         let mut turn = self.0.turn.lock().await;

@@ -1,0 +1,193 @@
+//! A facade before a Cloud that is strict about credentials, and the command line beside it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use extender_facade::settings::{Settings, Variables};
+use extender_facade::simulator::Options;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::cloud::{Reply, send};
+use crate::harness::{World, names, options};
+
+/// What the e-mail address of the tests' credentials is.
+pub const ROBOT: &str = "robot@example.com";
+
+/// What a facade is given to open Cloud with, and what Cloud knows.
+pub struct Desk {
+    pub world: World,
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+impl Desk {
+    /// A Cloud that knows `registry` alone, and a facade whose section `cloud` says `fragment`. Members 1 to 10 are in `team`.
+    pub async fn new(registry: Value, fragment: &str) -> Self {
+        Self::with(options(40, &[("team", 10)]), registry, fragment).await
+    }
+
+    pub async fn with(options: Options, registry: Value, fragment: &str) -> Self {
+        let world = World::start(options, |settings| {
+            settings.extender.read_deadline_s = 3;
+            settings.extender.bulk_give_up_s = 3;
+            let base = settings.cloud.base_url.clone();
+            let (state, map) = (&settings.state_dir, settings.identity.map_file.as_ref().unwrap());
+            let [top, rest] = match fragment.split_once("\n[") {
+                Some((top, rest)) => [top.to_owned(), format!("[{rest}")],
+                None => [fragment.to_owned(), String::new()],
+            };
+            let base_url = if top.contains("base_url") {
+                String::new()
+            } else {
+                format!("base_url = {base:?}\n")
+            };
+            let text = format!(
+                "state_dir = {state:?}\n[inbound]\nmode = \"open\"\n[identity]\nmap_file = {map:?}\n[cloud]\n{base_url}\
+                 gateway_url = {base:?}\nlogin_url = {base:?}\ntry_timeout_ms = 2000\nbackoff_base_ms = 5\n\
+                 backoff_cap_ms = 200\n{top}\n{rest}\n"
+            )
+            .replace("{BASE}", &base);
+            let path = settings.state_dir.with_file_name("facade.toml");
+            std::fs::write(&path, text).unwrap();
+            settings.cloud = Settings::load(Some(&path), "", Some(Variables::new())).unwrap().cloud;
+        })
+        .await;
+        let desk = Self { world };
+        desk.register(registry).await;
+        desk
+    }
+
+    /// What Cloud knows from now on.
+    pub async fn register(&self, registry: Value) {
+        let url = self.world.cloud.url("/_sim/credentials");
+        let answer = send(self.world.client.post(url).json(&json!({ "credentials": registry }))).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// What the authorisation server gave out to a client.
+    pub async fn tokens(&self, client_id: &str) -> Value {
+        let all = send(self.world.client.get(self.world.cloud.url("/_sim/tokens")))
+            .await
+            .json();
+        all["clients"][client_id].clone()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACADE__")) {
+            command.env_remove(name);
+        }
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.world.path("facade.toml"))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// What `check --json` says, and its exit code.
+    pub async fn check(&self) -> (Value, i32) {
+        let output = self
+            .command(&["check", "--json", "--patience", "3"])
+            .output()
+            .await
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let said = serde_json::from_str(&text)
+            .unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+        (said, output.status.code().unwrap())
+    }
+
+    /// The same as text.
+    pub async fn check_text(&self) -> String {
+        let output = self.command(&["check", "--patience", "3"]).output().await.unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub async fn run(&self, arguments: &[&str]) -> (String, i32) {
+        let output = self.command(arguments).output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (String::from_utf8(text).unwrap(), output.status.code().unwrap())
+    }
+
+    /// Begins `credential login`: the process, its callback, and the address that it shows.
+    pub async fn begin_login(&self, more: &[&str]) -> (Child, String, String) {
+        let callback = format!("http://localhost:{}/callback", free_port());
+        let arguments = [&["credential", "login", "--callback", &callback][..], more].concat();
+        let mut child = self
+            .command(&arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = loop {
+            let line = lines.next_line().await.unwrap().expect("it shows an address");
+            if let Some(address) = line.trim().strip_prefix("http") {
+                break format!("http{address}");
+            }
+        };
+        // Kept open, or what it prints at its end would have nowhere to go.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        (child, callback, address)
+    }
+
+    /// Consents, as somebody with a browser does.
+    pub async fn login(&self) -> (i32, String) {
+        let (child, _, address) = self.begin_login(&[]).await;
+        // Follows the redirect to the callback.
+        let page = send(self.world.client.get(&address)).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        ended(child).await
+    }
+
+    /// The six calls, the reading ones first: all of them as they should be.
+    pub async fn assert_all_six_work(&self) {
+        let world = &self.world;
+        let groups = world.get("getGroups").await;
+        assert_eq!(groups.status, 200, "{}", groups.text());
+        assert_eq!(world.members("team").await, names(1, 10));
+        let added = world.users("addUsers/team", &names(5, 10)).await;
+        assert_eq!(added.json()["usersAdded"], json!(names(11, 4)), "{}", added.text());
+        let removed = world.users("removeUsers/team", &names(11, 5)).await;
+        assert_eq!(
+            removed.json()["usersRemoved"],
+            json!(names(11, 4)),
+            "{}",
+            removed.text()
+        );
+        let made = world.groups("addGroups", &["new"]).await;
+        assert_eq!(made.json()["groupsAdded"], json!(["new"]), "{}", made.text());
+        let gone = world.groups("removeGroups", &["new"]).await;
+        assert_eq!(gone.json()["groupsRemoved"], json!(["new"]), "{}", gone.text());
+        assert_eq!(world.truth("team").await, names(1, 10));
+    }
+
+    /// One read by the reader, one change by the administrator.
+    pub async fn script(&self) -> (Reply, Reply) {
+        let read = self.world.get("getUsers/team").await;
+        let written = self.world.users("addUsers/team", &names(21, 3)).await;
+        (read, written)
+    }
+
+    /// A request to the facade's operator's listener.
+    pub async fn operator(&self, path: &str) -> Reply {
+        let url = format!("http://{}{path}", self.world.admin);
+        send(self.world.client.request(Method::GET, url)).await
+    }
+}
+
+/// How a process ended, and what it said on standard error.
+pub async fn ended(child: Child) -> (i32, String) {
+    let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output());
+    let output = output.await.expect("it ends").unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}

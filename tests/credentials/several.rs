@@ -1,0 +1,134 @@
+//! Several credentials for one purpose, and secrets that change while the facade runs.
+
+use serde_json::{Value, json};
+
+use crate::desk::{Desk, ROBOT};
+use crate::harness::names;
+use crate::kinds::SCOPES;
+
+fn token(token: &str, state: &str) -> Value {
+    json!({ "kind": "api_token", "email": ROBOT, "token": token, "state": state })
+}
+
+const TWO: &str = "email = \"robot@example.com\"\napi_token = \"first\"\n[[cloud.credentials]]\n\
+                   email = \"robot@example.com\"\nsecret = \"second\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_credential_is_used_where_one_is_refused_and_the_first_is_not_asked_each_time() {
+    for state in ["revoked", "expired"] {
+        let desk = Desk::new(json!([token("first", state), token("second", "valid")]), TWO).await;
+        desk.assert_all_six_work().await;
+        let stats = desk.world.cloud.stats().await;
+        assert_eq!(stats["by_status"]["401"], 1, "{stats}");
+        let ready = desk.operator("/ready").await.json();
+        let states: Vec<&str> = ready["credentials"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["state"].as_str().unwrap())
+            .collect();
+        assert_eq!(states, ["refused", "good"], "{ready}");
+        let (said, code) = desk.check().await;
+        assert_eq!(code, 1, "each is looked at by itself");
+        let kinds: Vec<&str> = said["credentials"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                "cloud.api_token of robot@example.com",
+                "cloud.credentials[0].secret of robot@example.com"
+            ]
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_are_refused_the_first_says_what_is_wrong() {
+    let desk = Desk::new(json!([token("first", "revoked"), token("second", "revoked")]), TWO).await;
+    for _ in 0..3 {
+        let (read, written) = desk.script().await;
+        for answer in [read, written] {
+            assert_eq!(answer.status, 502);
+            assert!(
+                answer.text().contains("refuses cloud.api_token of robot@example.com"),
+                "{}",
+                answer.text()
+            );
+        }
+    }
+    // One that becomes good again is found, whichever it is.
+    desk.register(json!([token("first", "revoked"), token("second", "valid")]))
+        .await;
+    desk.assert_all_six_work().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_may_only_read_reads_and_the_next_one_writes() {
+    let read_only = json!({
+        "kind": "scoped_token", "email": ROBOT, "token": "reads",
+        "scopes": ["read:confluence-groups", "read:confluence-user"],
+    });
+    let writes = json!({ "kind": "scoped_token", "email": ROBOT, "token": "writes", "scopes": SCOPES });
+    let fragment = "kind = \"scoped_token\"\nemail = \"robot@example.com\"\napi_token = \"reads\"\n[[cloud.credentials]]\n\
+                    kind = \"scoped_token\"\nemail = \"robot@example.com\"\nsecret = \"writes\"\n";
+    let desk = Desk::new(json!([read_only, writes]), fragment).await;
+    desk.assert_all_six_work().await;
+    let url = desk.world.cloud.url("/_sim/credentials");
+    let opened = crate::cloud::send(desk.world.client.get(url)).await.json()["opened"].clone();
+    assert!(
+        opened[0].as_u64() > Some(5) && opened[1].as_u64() >= Some(10),
+        "{opened}"
+    );
+    // Four kinds of change, one scope: asked for once.
+    assert_eq!(desk.world.cloud.stats().await["by_status"]["401"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_in_the_file_or_from_the_command_is_used_without_a_restart() {
+    for how in ["file = {FILE}", "command = \"cat {PLAIN}\""] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "old\n").unwrap();
+        let how = how
+            .replace("{FILE}", &format!("{:?}", file.path()))
+            .replace("{PLAIN}", file.path().to_str().unwrap());
+        let fragment = format!("email = \"robot@example.com\"\napi_token_{how}");
+        let desk = Desk::new(json!([token("old", "valid")]), &fragment).await;
+        desk.assert_all_six_work().await;
+        desk.register(json!([token("old", "revoked"), token("new", "valid")]))
+            .await;
+        let (_, refused) = desk.script().await;
+        assert_eq!(refused.status, 502, "{}", refused.text());
+        std::fs::write(file.path(), "new\n").unwrap();
+        desk.world.members("team").await;
+        let (_, added) = desk.script().await;
+        assert_eq!(added.status, 200, "{}", added.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_exchanged_in_the_middle_of_an_operation_loses_nobody() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "old").unwrap();
+    let fragment = format!("email = \"robot@example.com\"\napi_token_file = {:?}", file.path());
+    let desk = Desk::with(
+        crate::harness::options(400, &[("team", 0)]),
+        json!([token("old", "valid")]),
+        &fragment,
+    )
+    .await;
+    desk.world.cloud.switch(json!({ "latency_ms": 5 })).await;
+    let asked = names(1, 300);
+    let (answer, ()) = tokio::join!(desk.world.users("addUsers/team", &asked), async {
+        while desk.world.calls().await.get("add_member").copied().unwrap_or(0) < 50 {
+            tokio::task::yield_now().await;
+        }
+        std::fs::write(file.path(), "new").unwrap();
+        desk.register(json!([token("new", "valid")])).await;
+    });
+    assert_eq!(answer.json()["usersAdded"], json!(asked), "{}", answer.text());
+    assert_eq!(desk.world.truth("team").await, asked);
+}
