@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::call::{Answer, Call, SeatSign, parse};
-use super::credential::{Login, Shown, Unfit};
+use super::credential::{Login, Shown, Tried, Unfit};
 use super::diagnosis::{self, Diagnosis, Suspect};
 use super::governor::Governor;
 use super::places::Places;
@@ -259,10 +259,11 @@ impl Client {
                 cause: cause.to_owned(),
                 doubtful,
             };
+            let mut prepared = None;
             if let Some(credential) = credential {
                 let until = Instant::now() + patience.limit(self.try_timeout);
-                match credential.prepare(self, operation, until).await {
-                    Ok(()) => {}
+                match credential.prepare(self, operation, until, &mut renewals.tried).await {
+                    Ok(at) => prepared = Some((credential, at)),
                     Err(Unfit::Refused(diagnosis)) => return Err(refused(401, renewals.worst(diagnosis), doubtful)),
                     Err(Unfit::Unavailable { cause, retry_after }) => {
                         patience
@@ -300,7 +301,7 @@ impl Client {
                 }
             };
             // After the wait, which may have been longer than a token lives.
-            let shown = match credential.map(|credential| credential.at_hand(self, operation)) {
+            let shown = match prepared.map(|(credential, at)| credential.of_key(at, self, operation)) {
                 Some(None) => continue,
                 shown => shown.flatten(),
             };
@@ -347,6 +348,9 @@ impl Client {
                                 permit.accepted(&headers, self.points(operation, &body));
                                 self.note(operation, "2xx", None);
                                 self.took(from.elapsed());
+                                if let Some((credential, shown)) = credential.zip(shown.as_ref()) {
+                                    credential.accepted(shown, operation);
+                                }
                                 return Ok((Answer { status, body, doubtful }, Some(value)));
                             }
                             Err(fault) => {
@@ -373,7 +377,7 @@ impl Client {
                                     let symptom = diagnosis.symptom;
                                     let has_another = match whose {
                                         Some((credential, shown)) if renewals.may_go_on() => {
-                                            credential.refused(shown, operation, symptom).await
+                                            credential.refused(shown, operation, symptom, &mut renewals.tried).await
                                         }
                                         _ => false,
                                     };
@@ -637,6 +641,7 @@ fn refused(status: u16, diagnosis: Diagnosis, doubtful: bool) -> Error {
 #[derive(Debug, Default)]
 struct Renewals {
     count: u32,
+    tried: Tried,
     first: Option<Diagnosis>,
 }
 

@@ -131,23 +131,33 @@ fn mend(kind: CredentialKind, operation: Operation, symptom: Symptom) -> String 
         (Symptom::AddressBlocked, _) => {
             "add the address of this server to the organisation's IP allowlist at admin.atlassian.com".to_owned()
         }
-        (Symptom::WrongAddress, _) if kind.is_client() => format!(
-            "check {} and cloud.cloud_id, and that the {} for this very site",
-            service.address(),
-            if kind == CredentialKind::Oauth {
-                "consent was given"
-            } else {
-                "service account has access"
-            }
-        ),
-        (Symptom::WrongAddress, _) => format!("check {}: there is no such site", service.address()),
-        (Symptom::Scope, Service::Admin) | (_, Service::Admin) => format!(
+        (_, Service::Admin) => format!(
             "the key is wrong, expired or revoked, is another organisation's, or lacks {scopes}; make a new one at \
              admin.atlassian.com"
         ),
         (_, Service::Scim) => "the key is wrong, expired or revoked, or is another directory's; make a new one at \
                                admin.atlassian.com"
             .to_owned(),
+        (Symptom::WrongAddress, _) => match kind {
+            CredentialKind::ApiToken | CredentialKind::Key => {
+                format!("check {}: there is no such site", service.address())
+            }
+            CredentialKind::ScopedToken => {
+                "check cloud.base_url and cloud.cloud_id: there is no such site, or the token's \
+                                            account is not on it"
+                    .to_owned()
+            }
+            CredentialKind::ServiceAccount => {
+                "check cloud.base_url and cloud.cloud_id, and that the service account has \
+                                               access to this very site"
+                    .to_owned()
+            }
+            CredentialKind::Oauth => {
+                "check cloud.base_url and cloud.cloud_id, and that the consent was given for this very \
+                                      site: `extender-facade credential login` asks again"
+                    .to_owned()
+            }
+        },
         (Symptom::NoAccess, Service::Jira) => BROWSE.to_owned(),
         (Symptom::Scope, _) => format!("a scope is missing, the operation needs {scopes}; {}", add_scope(kind)),
         (Symptom::NotAdministrator, _) => format!(

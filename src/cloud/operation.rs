@@ -160,7 +160,14 @@ impl Operation {
     pub fn is_everywhere(self) -> bool {
         matches!(
             self,
-            Self::ListGroups | Self::FindGroups | Self::CurrentUser | Self::ReadUsers | Self::JiraUsers
+            Self::ListGroups
+                | Self::FindGroups
+                | Self::CurrentUser
+                | Self::ReadUsers
+                | Self::JiraUsers
+                | Self::AdminUsers
+                | Self::AdminGroups
+                | Self::ScimUsers
         )
     }
 

@@ -1,14 +1,13 @@
 //! A facade before a Cloud that is strict about credentials, and the command line beside it.
 
-use std::process::Stdio;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use extender_facade::settings::{Settings, Variables};
 use extender_facade::simulator::Options;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
 
 use crate::cloud::{Reply, send};
 use crate::harness::{World, names, options};
@@ -88,18 +87,13 @@ impl Desk {
             .args(arguments)
             .arg("--config")
             .arg(self.world.path("facade.toml"))
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+            .stdin(Stdio::null());
         command
     }
 
     /// What `check --json` says, and its exit code.
     pub async fn check(&self) -> (Value, i32) {
-        let output = self
-            .command(&["check", "--json", "--patience", "3"])
-            .output()
-            .await
-            .unwrap();
+        let output = output(self.command(&["check", "--json", "--patience", "3"])).await;
         let text = String::from_utf8(output.stdout).unwrap();
         let said = serde_json::from_str(&text)
             .unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
@@ -108,12 +102,12 @@ impl Desk {
 
     /// The same as text.
     pub async fn check_text(&self) -> String {
-        let output = self.command(&["check", "--patience", "3"]).output().await.unwrap();
+        let output = output(self.command(&["check", "--patience", "3"])).await;
         String::from_utf8(output.stdout).unwrap()
     }
 
     pub async fn run(&self, arguments: &[&str]) -> (String, i32) {
-        let output = self.command(arguments).output().await.unwrap();
+        let output = output(self.command(arguments)).await;
         let text = [output.stdout, output.stderr].concat();
         (String::from_utf8(text).unwrap(), output.status.code().unwrap())
     }
@@ -129,14 +123,18 @@ impl Desk {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next_line().await.unwrap().expect("it shows an address");
-            if let Some(address) = line.trim().strip_prefix("http") {
-                break format!("http{address}");
-            }
-        };
-        // Kept open, or what it prints at its end would have nowhere to go.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let address = tokio::task::spawn_blocking(move || {
+            let is_address = |line: &String| line.trim().starts_with("http");
+            let address = lines
+                .by_ref()
+                .map(Result::unwrap)
+                .find(is_address)
+                .expect("it shows an address");
+            // Read to its end, or what it prints there would have nowhere to go.
+            std::thread::spawn(move || lines.for_each(drop));
+            address.trim().to_owned()
+        });
+        let address = address.await.unwrap();
         (child, callback, address)
     }
 
@@ -187,7 +185,14 @@ impl Desk {
 
 /// How a process ended, and what it said on standard error.
 pub async fn ended(child: Child) -> (i32, String) {
-    let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output());
-    let output = output.await.expect("it ends").unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let output = tokio::time::timeout(Duration::from_secs(60), output).await;
+    let output = output.expect("it ends").unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+async fn output(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
 }

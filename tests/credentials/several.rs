@@ -80,11 +80,12 @@ async fn a_credential_that_may_only_read_reads_and_the_next_one_writes() {
     let url = desk.world.cloud.url("/_sim/credentials");
     let opened = crate::cloud::send(desk.world.client.get(url)).await.json()["opened"].clone();
     assert!(
-        opened[0].as_u64() > Some(5) && opened[1].as_u64() >= Some(10),
+        opened[0].as_u64() >= Some(3) && opened[1].as_u64() >= Some(10),
         "{opened}"
     );
-    // Four kinds of change, one scope: asked for once.
-    assert_eq!(desk.world.cloud.stats().await["by_status"]["401"], 1);
+    // Four kinds of change, one scope: asked for by the first of them, whose four requests were under way at once.
+    let refused = desk.world.cloud.stats().await["by_status"]["401"].as_u64().unwrap();
+    assert!((1..=4).contains(&refused), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use super::Unfit;
 use super::consent::Consent;
 use super::login::Login;
 use super::token::Tokens;
-use crate::cloud::diagnosis::{self, Suspect};
+use crate::cloud::diagnosis::{self, Suspect, Symptom};
 use crate::settings::{self, CredentialKind, Origin};
 
 /// One credential.
@@ -104,10 +104,15 @@ impl Key {
 
     /// Sees to it that there is something to show.
     pub async fn prepare(&self, login: &Login, until: Instant) -> Result<(), Unfit> {
-        if let Some(tokens) = &self.tokens {
-            tokens.get(login, &self.secret.load_full(), until).await?;
-        }
-        Ok(())
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        let got = tokens.get(login, &self.secret.load_full(), until).await;
+        got.map(|_| ()).map_err(|unfit| match (unfit, self.suspect().look) {
+            (Unfit::Refused(mut diagnosis), Some(look)) if diagnosis.symptom == Symptom::Client => {
+                diagnosis.mend = format!("{}; {look}", diagnosis.mend);
+                Unfit::Refused(diagnosis)
+            }
+            (unfit, _) => unfit,
+        })
     }
 
     /// What was shown under this number was not taken. Whether there is something else to show now.

@@ -78,6 +78,24 @@ struct Ring {
 #[derive(Default)]
 struct Marks(Vec<Option<(Instant, Symptom)>>);
 
+/// Which of several credentials one request has tried in vain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried(u64);
+
+impl Tried {
+    /// Nobody has as many as 64; those beyond are not tried.
+    fn has(self, at: usize) -> bool {
+        u32::try_from(at)
+            .ok()
+            .and_then(|at| 1_u64.checked_shl(at))
+            .is_none_or(|bit| self.0 & bit != 0)
+    }
+
+    fn note(&mut self, at: usize) {
+        self.0 |= u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at)).unwrap_or(0);
+    }
+}
+
 /// Whose credential it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -213,7 +231,11 @@ impl Credential {
 
     /// What goes with a request of this kind, if nobody has to be waited for.
     pub(super) fn at_hand(&self, client: &Client, operation: Operation) -> Option<Shown> {
-        let at = self.0.first(operation);
+        self.of_key(self.0.next(operation, Tried::default())?, client, operation)
+    }
+
+    /// The same of the credential that was prepared for it.
+    pub(super) fn of_key(&self, at: usize, client: &Client, operation: Operation) -> Option<Shown> {
         let key = self.0.keys.get(at)?;
         let proof = key.at_hand()?;
         let base = match key.kind {
@@ -232,11 +254,18 @@ impl Credential {
     }
 
     /// Sees to it that there is something to show for a request of this kind: tokens, and the address that takes them.
-    pub(super) async fn prepare(&self, client: &Client, operation: Operation, until: Instant) -> Result<(), Unfit> {
+    /// What cannot be had is passed over for the next.
+    pub(super) async fn prepare(
+        &self,
+        client: &Client,
+        operation: Operation,
+        until: Instant,
+        tried: &mut Tried,
+    ) -> Result<usize, Unfit> {
         let mut first = None;
-        // Each key once: one that cannot be had is passed over for the next.
-        for _ in 0..self.0.keys.len() {
-            let at = self.0.first(operation);
+        // Who makes tokens may be there again a moment later: that is for now alone.
+        let mut now = *tried;
+        while let Some(at) = self.0.next(operation, now) {
             let Some(key) = self.0.keys.get(at) else { break };
             let ready = async {
                 key.prepare(client.login(), until).await?;
@@ -246,20 +275,18 @@ impl Credential {
                 client.find_gateway(&key.suspect(), until).await
             };
             let unfit = match ready.await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(at),
                 Err(unfit) => unfit,
             };
-            if let Unfit::Refused(diagnosis) = &unfit {
-                tracing::debug!(%diagnosis, "a credential cannot be used");
-            }
             let symptom = match &unfit {
-                Unfit::Refused(diagnosis) => diagnosis.symptom,
+                Unfit::Refused(diagnosis) => {
+                    tried.note(at);
+                    diagnosis.symptom
+                }
                 Unfit::Unavailable { .. } => Symptom::Unknown,
             };
             first.get_or_insert(unfit);
-            if !self.0.pass_over(at, operation, symptom) {
-                break;
-            }
+            self.0.pass_over(at, operation, symptom, &mut now);
         }
         Err(first.unwrap_or_else(|| {
             refused(
@@ -271,14 +298,29 @@ impl Credential {
     }
 
     /// What was shown was refused. Whether it is worth another try, with something else to show.
-    pub(super) async fn refused(&self, shown: &Shown, operation: Operation, symptom: Symptom) -> bool {
+    pub(super) async fn refused(
+        &self,
+        shown: &Shown,
+        operation: Operation,
+        symptom: Symptom,
+        tried: &mut Tried,
+    ) -> bool {
         let Some(key) = self.0.keys.get(shown.key) else {
             return false;
         };
         if symptom.may_be_stale() && key.renew(shown.number).await {
             return true;
         }
-        self.0.pass_over(shown.key, operation, symptom)
+        self.0.pass_over(shown.key, operation, symptom, tried)
+    }
+
+    /// What was shown was taken.
+    pub(super) fn accepted(&self, shown: &Shown, operation: Operation) {
+        if self.0.keys.len() > 1
+            && let Some(marks) = self.0.marks.lock().get_mut(shown.key)
+        {
+            marks.clear(operation);
+        }
     }
 
     /// What a diagnosis of a refusal rests on.
@@ -292,51 +334,44 @@ impl Credential {
 }
 
 impl Ring {
-    /// The first key that was not refused for this a short while ago, else the very first.
-    fn first(&self, operation: Operation) -> usize {
+    /// Of the keys that this request has not tried, the first that was not refused for its kind a short while ago, else the
+    /// first of them.
+    fn next(&self, operation: Operation, tried: Tried) -> Option<usize> {
+        let mut left = (0..self.keys.len()).filter(|at| !tried.has(*at));
         if self.keys.len() < 2 {
-            return 0;
+            return left.next();
         }
         let marks = self.marks.lock();
-        marks
-            .iter()
-            .position(|marks| marks.of(operation).is_none())
-            .unwrap_or(0)
+        let is_unmarked = |at: &usize| marks.get(*at).is_none_or(|marks| marks.of(operation).is_none());
+        left.clone().find(is_unmarked).or_else(|| left.next())
     }
 
-    /// The key at `at` is not to be used for a while. Whether there is another.
-    fn pass_over(&self, at: usize, operation: Operation, symptom: Symptom) -> bool {
+    /// The key at `at` is not to be used for a while. Whether there is another that this request has not tried.
+    fn pass_over(&self, at: usize, operation: Operation, symptom: Symptom, tried: &mut Tried) -> bool {
+        tried.note(at);
         if self.keys.len() < 2 {
             return false;
         }
-        let until = Instant::now() + PASSED_OVER;
-        let next = {
-            let mut marks = self.marks.lock();
-            if let Some(marks) = marks.get_mut(at) {
-                marks.set(operation, until, symptom);
-            }
-            marks.iter().position(|marks| marks.of(operation).is_none())
+        let is_news = self.marks.lock().get_mut(at).is_some_and(|marks| {
+            let is_news = marks.of(operation).is_none();
+            marks.set(operation, Instant::now() + PASSED_OVER, symptom);
+            is_news
+        });
+        let Some(next) = self.next(operation, *tried) else {
+            return false;
         };
         let name = |at: usize| self.keys.get(at).map_or("", |key| key.name.as_str());
-        match next {
-            Some(next) => {
-                tracing::warn!(
-                    refused = name(at),
-                    next = name(next),
-                    operation = operation.name(),
-                    symptom = symptom.as_str(),
-                    "a credential is refused; the next one is used"
-                );
-                true
-            }
-            None => {
-                // All were: the first is asked first again, and says what is wrong.
-                for marks in self.marks.lock().iter_mut() {
-                    marks.clear(operation);
-                }
-                false
-            }
+        if is_news {
+            let (refused, next) = (name(at), name(next));
+            tracing::warn!(
+                refused,
+                next,
+                operation = operation.name(),
+                symptom = symptom.as_str(),
+                "a credential is refused; the next one is used"
+            );
         }
+        true
     }
 }
 
