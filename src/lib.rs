@@ -47,6 +47,8 @@ pub mod cli;
 pub mod cloud;
 pub mod directory;
 pub mod extender;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod metrics;
 pub mod migration;
 pub mod model;

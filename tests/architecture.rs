@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who may use whom.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("metrics", &[]),
     ("settings", &[]),
@@ -58,6 +58,10 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "simulator",
             "store",
         ],
+    ),
+    (
+        "fuzzing",
+        &["cloud", "directory", "extender", "migration", "model", "settings"],
     ),
     ("lib", &[]),
 ];

@@ -13,6 +13,8 @@ mod call;
 mod client;
 mod confluence;
 mod credential;
+#[doc(hidden)]
+pub mod fuzzing;
 mod governor;
 mod jira;
 mod operation;

@@ -366,7 +366,7 @@ impl Settings {
 }
 
 /// A TOML fault with its line, and without the line's text: that may hold a secret.
-fn place(error: &toml::de::Error, text: &str) -> String {
+pub(crate) fn place(error: &toml::de::Error, text: &str) -> String {
     let line = error
         .span()
         .and_then(|span| text.get(..span.start))
