@@ -251,3 +251,48 @@ fn the_example_files_are_good() {
     assert_eq!(fault.0.len(), 1, "{fault}");
     assert!(fault.to_string().contains("/run/secrets/api-token"), "{fault}");
 }
+
+#[test]
+fn the_image_is_built_with_a_stand_in_for_every_bench_and_carries_its_bill_of_materials() {
+    let file = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let (image, manifest) = (file("Dockerfile"), file("Cargo.toml"));
+    // The line as it stands there: a list of names in it would grow old.
+    let (_, rest) = image.split_once("for bench in $(").unwrap();
+    let command = rest.split_once(");").unwrap().0;
+    let listed = std::process::Command::new("sh")
+        .args(["-c", command])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let listed: BTreeSet<String> = String::from_utf8(listed.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let benches = manifest["bench"].as_array().unwrap().iter();
+    let benches: BTreeSet<String> = benches
+        .map(|bench| bench["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(listed, benches);
+    for line in [
+        "FROM manifest AS sbom",
+        "COPY --from=sbom /src/sbom.cdx.json /usr/share/doc/extender-facade/sbom.cdx.json",
+    ] {
+        assert!(image.lines().any(|there| there == line), "no {line:?}");
+    }
+}
+
+#[test]
+fn no_code_of_ours_is_unsafe_and_nobody_may_allow_it() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    // `forbid` cannot be taken back by an attribute further down.
+    assert!(manifest.contains("unsafe_code = \"forbid\""));
+    for (path, text) in sources() {
+        assert!(
+            !code_lines(&text).any(|line| line.contains("unsafe ")),
+            "{}",
+            path.display()
+        );
+    }
+}
