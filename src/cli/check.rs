@@ -91,6 +91,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Err(faults) => report.faults("map", &faults),
     }
+    for sentence in server::exposed_files(&settings, args.config.as_deref()) {
+        report.good("files", format_args!("warning: {sentence}"));
+    }
     check_files(&settings, &mut report)?;
     match server::cloud(&settings, &Metrics::new()) {
         // Its fault is one of the settings, told above.
@@ -120,7 +123,7 @@ fn check_files(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
     let elsewhere = tempfile::tempdir()?;
     let tried = match foreign {
         Some(_) => server::check_files(&Settings {
-            state_dir: elsewhere.path().to_owned(),
+            state_dir: elsewhere.path().join("state"),
             ..settings.clone()
         }),
         None => server::check_files(settings),

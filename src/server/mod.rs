@@ -1,11 +1,13 @@
 //! The running program: puts the parts together, serves until it is told to stop, and stops without losing anything.
 
 mod accept;
+mod exposed;
 mod inspect;
 mod line;
 mod map;
 mod tls;
 
+pub use exposed::exposed_files;
 pub use inspect::Inspector;
 
 use std::net::SocketAddr;
