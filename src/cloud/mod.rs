@@ -20,6 +20,7 @@ mod jira;
 mod operation;
 mod patience;
 mod scim;
+mod scrub;
 mod wire;
 
 use std::sync::Arc;
