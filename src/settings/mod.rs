@@ -315,7 +315,10 @@ impl Settings {
             .map_err(|e| one(format!("settings: {e}")))?;
         let mut settings: Self = serde_path_to_error::deserialize(config).map_err(|e| {
             let path = e.path().to_string();
-            one(format!("settings: {path}: {}", e.into_inner()))
+            one(format!(
+                "settings: {path}: {}",
+                without_values(&e.into_inner().to_string())
+            ))
         })?;
         settings.read_secret_files()?;
         Ok(settings)
@@ -375,6 +378,18 @@ pub(crate) fn place(error: &toml::de::Error, text: &str) -> String {
         || error.message().to_owned(),
         |line| format!("line {line}: {}", error.message()),
     )
+}
+
+/// A deserialiser's words without the text that it met: whoever puts a secret under the wrong key is told the key.
+fn without_values(told: &str) -> String {
+    match told.split_once("string \"") {
+        // What was expected instead stands behind the text, whatever that holds.
+        Some((before, rest)) => {
+            let after = rest.rfind("\", expected").and_then(|end| rest.get(end + 1..));
+            format!("{before}a text{}", after.unwrap_or_default())
+        }
+        None => told.to_owned(),
+    }
 }
 
 /// Seconds as a duration.

@@ -19,7 +19,8 @@ pub(super) fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     }
     text.parse()
         .map(Some)
-        .map_err(|_| de::Error::custom(format!("{text:?} is not an address like 127.0.0.1:8092")))
+        // Without the text, which may be a secret under the wrong key.
+        .map_err(|_| de::Error::custom("this is not an address like 127.0.0.1:8092"))
 }
 
 /// A list, or its parts in one text with commas between, as an environment variable gives it.
