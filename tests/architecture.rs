@@ -296,3 +296,36 @@ fn no_code_of_ours_is_unsafe_and_nobody_may_allow_it() {
         );
     }
 }
+
+#[test]
+fn what_the_threat_model_names_is_there() {
+    let document = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let mut code = String::new();
+    let mut folders = vec![root().join("src"), root().join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut named = 0;
+    for name in document.split('`').skip(1).step_by(2) {
+        let is_file = name.ends_with(".rs") || name.ends_with(".md") || name.ends_with(".toml");
+        let is_test = name.matches('_').count() >= 5
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c));
+        if is_file {
+            let there = [name.to_owned(), format!("src/{name}")];
+            assert!(there.iter().any(|name| root().join(name).exists()), "no file {name}");
+        } else if is_test {
+            assert!(code.contains(&format!("fn {name}()")), "no test {name}");
+        }
+        named += usize::from(is_file || is_test);
+    }
+    assert!(named > 30, "only {named} files and tests are named");
+}

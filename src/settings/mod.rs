@@ -386,7 +386,7 @@ fn without_values(told: &str) -> String {
         // What was expected instead stands behind the text, whatever that holds.
         Some((before, rest)) => {
             let after = rest.rfind("\", expected").and_then(|end| rest.get(end + 1..));
-            format!("{before}a text{}", after.unwrap_or_default())
+            format!("{before}string{}", after.unwrap_or_default())
         }
         None => told.to_owned(),
     }
@@ -504,6 +504,31 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(fault.contains("line 2") && !fault.contains("ATATT"), "{fault}");
+    }
+
+    #[test]
+    fn a_value_under_the_wrong_key_is_not_told() {
+        for (key, value) in [
+            ("CLOUD__ADMIN", "s3cret\", expected"),
+            ("CLOUD__MAX_IN_FLIGHT", "s3cret"),
+            ("ADMIN__LISTEN", "s3cret"),
+        ] {
+            let fault = with(&[(&format!("FACADE__{key}"), value)]).unwrap_err().to_string();
+            let path = key.to_lowercase().replace("__", ".");
+            assert!(fault.contains(&path) && !fault.contains("s3cret"), "{fault}");
+        }
+        for text in [
+            "https://robot:s3cret@x.atlassian.net:y",
+            "http://s3cret@x.atlassian.net",
+            "s3cret@",
+        ] {
+            let settings = with(&[("FACADE__CLOUD__BASE_URL", text)]).unwrap();
+            let faults = settings.validate().unwrap_err().to_string();
+            assert!(
+                faults.contains("cloud.base_url") && !faults.contains("s3cret"),
+                "{faults}"
+            );
+        }
     }
 
     #[test]

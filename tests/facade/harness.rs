@@ -191,6 +191,7 @@ impl World {
 }
 
 async fn serve(settings: &Settings) -> (SocketAddr, SocketAddr, Stop, JoinHandle<()>) {
+    crate::seclude::seclude(&settings.state_dir);
     let listeners = Server::bind(settings).await.unwrap();
     let facade = listeners.inbound.local_addr().unwrap();
     let admin = listeners.admin.as_ref();

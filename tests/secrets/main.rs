@@ -351,6 +351,61 @@ fn no_secret_is_told_by_a_fault_of_the_settings() {
     assert_none(&secrets, &bed);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_the_listener_is_told_by_nobody() {
+    let mut secrets = Secrets::new();
+    let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    let (cert, key) = (signed.cert.pem(), signed.signing_key.serialize_pem());
+    let body: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+    // Its middle: the beginning says what kind of key it is, and stands in many places.
+    secrets.add("the TLS key", &body[body.len() - 60..body.len() - 20]);
+    let cloud = Cloud::start(Options::default()).await;
+    let mut bed = Bed::new(&secrets, &cloud.url(""), &cloud.org_id, &cloud.directory_id, Log::Json);
+    let put = |bed: &Bed, name: &str, text: &str| {
+        let path = bed.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        bed::private(&path);
+        path.to_str().unwrap().to_owned()
+    };
+    let (cert_file, key_file) = (put(&bed, "cert.pem", &cert), put(&bed, "key.pem", &key));
+    bed.set("INBOUND__TLS_CERT_FILE", &cert_file);
+    bed.set("INBOUND__TLS_KEY_FILE", &key_file);
+    let serving = Serving::start(&bed);
+    let trusted = reqwest::Certificate::from_pem(cert.as_bytes()).unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([trusted])
+        .build()
+        .unwrap();
+    let port = serving.inbound.rsplit(':').next().unwrap();
+    let url = format!("https://localhost:{port}/rest/extender/1.0/group/getGroups");
+    let request = client
+        .get(url)
+        .basic_auth("reader", Some(secrets.of("the reader's password")));
+    assert_eq!(bed.send("a call", request).await.0, 200);
+    let plain = serving.call(&bed, Method::GET, "getGroups");
+    assert_eq!(bed.send("a call in the clear", plain).await.0, 0);
+    serving.stop(&mut bed);
+    // Files in each other's place, and a key that is none.
+    let broken = put(&bed, "broken.pem", &key.replace('\n', "!\n"));
+    let bare = put(&bed, "bare.pem", &body);
+    for (cert, key) in [
+        (&key_file, &cert_file),
+        (&key_file, &key_file),
+        (&cert_file, &broken),
+        (&cert_file, &bare),
+        (&broken, &broken),
+    ] {
+        bed.set("INBOUND__TLS_CERT_FILE", cert);
+        bed.set("INBOUND__TLS_KEY_FILE", key);
+        for command in ["serve", "check"] {
+            assert_ne!(bed.run(&[command]).status.code(), Some(0), "{cert} {key}");
+        }
+    }
+    bed.keep_files();
+    assert_none(&secrets, &bed);
+}
+
 fn program_with(key: &str, secret: &str) -> std::process::Command {
     let mut command = bed::program(&["check"]);
     command.env(format!("FACADE__{key}"), secret);

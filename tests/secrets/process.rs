@@ -65,6 +65,54 @@ fn a_panic_tells_its_place_and_no_value() {
     assert!(leaks.is_empty(), "{leaks:?}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_state_directory_that_everybody_can_reach_is_no_start_and_the_mend_helps() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let secrets = Secrets::new();
+    let mut bed = Bed::new(&secrets, "http://127.0.0.1:1", "an-org", "a-directory", Log::Text);
+    let state = bed.state();
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    Serving::start(&bed).stop(&mut bed);
+    let told = |bed: &mut Bed, command: &str| {
+        let output = bed.run(&[command]);
+        assert_ne!(output.status.code(), Some(0));
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    for (path, mode) in [(state.clone(), 0o755), (state.join("operations.sqlite3"), 0o644)] {
+        set(&path, mode);
+        for command in ["serve", "check"] {
+            let told = told(&mut bed, command);
+            let mend = format!("chmod -R go= {}", state.display());
+            assert!(
+                told.contains(&mend) && told.contains(&format!("mode {mode:o}")),
+                "{told}"
+            );
+        }
+        let mend = ["-R", "go=", state.to_str().unwrap()];
+        assert!(Command::new("chmod").args(mend).status().unwrap().success());
+        Serving::start(&bed).stop(&mut bed);
+    }
+    // A group's reach is taken back.
+    set(&state, 0o770);
+    set(&state.join("audit.key"), 0o660);
+    Serving::start(&bed).stop(&mut bed);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&state), mode(&state.join("audit.key"))), (0o700, 0o600));
+    // A file of the operator's is told, and no more.
+    let token = bed.directory.path().join("api-token");
+    set(&token, 0o444);
+    Serving::start(&bed).stop(&mut bed);
+    let logged = bed.places.iter().any(|(place, bytes)| {
+        place == "the log" && String::from_utf8_lossy(bytes).contains(&format!("chmod o= {}", token.display()))
+    });
+    assert!(logged);
+    let leaks = secrets.leaks(&bed.places);
+    assert!(leaks.is_empty(), "{leaks:?}");
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_the_process_can_be_looked_into() {
