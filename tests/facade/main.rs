@@ -9,8 +9,6 @@ mod harness;
 #[path = "../support/program.rs"]
 mod program;
 mod raw;
-#[path = "../support/seclude.rs"]
-mod seclude;
 mod truth;
 mod worlds;
 

@@ -88,8 +88,8 @@ pub(super) struct Doubts<'a> {
 /// How many tables there are. Which one is told by bits of the hash that a table does not look at.
 const TABLES: usize = 64;
 
-/// Names from which on it pays to start threads. Tests start them for any.
-const WORTH_THREADS: usize = if cfg!(test) { 0 } else { 10_000 };
+/// Names from which on it pays to start threads. Tests start them for one.
+const WORTH_THREADS: usize = if cfg!(test) { 1 } else { 10_000 };
 
 fn table_of(hash: u64) -> usize {
     (hash >> 48) as usize % TABLES
