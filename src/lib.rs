@@ -18,6 +18,7 @@
 //! * [`settings`], [`server`], [`admin`], [`cli`]: how all of it is set, run, watched and started. [`browser`] keeps
 //!   web pages out.
 //! * [`migration`]: OFFLINE. Exports to an identity map, names in scripts, the readiness report.
+//! * `fuzzing`: what the fuzz targets call.
 //! * [`simulator`]: a Confluence Cloud small enough for a test, reached over HTTP alone.
 //!
 //! Who may use whom: `cli → server → {admin, extender} → directory → {cloud, audit, store} → {metrics, settings, model}`;
@@ -47,6 +48,8 @@ pub mod cli;
 pub mod cloud;
 pub mod directory;
 pub mod extender;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod metrics;
 pub mod migration;
 pub mod model;

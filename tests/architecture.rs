@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who may use whom.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("metrics", &[]),
     ("settings", &[]),
@@ -58,6 +58,10 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "simulator",
             "store",
         ],
+    ),
+    (
+        "fuzzing",
+        &["cloud", "directory", "extender", "migration", "model", "settings"],
     ),
     ("lib", &[]),
 ];
@@ -247,4 +251,82 @@ fn the_example_files_are_good() {
     let fault = Settings::load(Some(&root().join("config/production.toml")), "", Some(Variables::new())).unwrap_err();
     assert_eq!(fault.0.len(), 1, "{fault}");
     assert!(fault.to_string().contains("/run/secrets/api-token"), "{fault}");
+}
+
+#[test]
+fn the_image_is_built_with_a_stand_in_for_every_bench_and_carries_its_bill_of_materials() {
+    let file = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let (image, manifest) = (file("Dockerfile"), file("Cargo.toml"));
+    // The line as it stands there: a list of names in it would grow old.
+    let (_, rest) = image.split_once("for bench in $(").unwrap();
+    let command = rest.split_once(");").unwrap().0;
+    let listed = std::process::Command::new("sh")
+        .args(["-c", command])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let listed: BTreeSet<String> = String::from_utf8(listed.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let benches = manifest["bench"].as_array().unwrap().iter();
+    let benches: BTreeSet<String> = benches
+        .map(|bench| bench["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(listed, benches);
+    for line in [
+        "FROM manifest AS sbom",
+        "COPY --from=sbom /src/sbom.cdx.json /usr/share/doc/extender-facade/sbom.cdx.json",
+    ] {
+        assert!(image.lines().any(|there| there == line), "no {line:?}");
+    }
+}
+
+#[test]
+fn no_code_of_ours_is_unsafe_and_nobody_may_allow_it() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    // `forbid` cannot be taken back by an attribute further down.
+    assert!(manifest.contains("unsafe_code = \"forbid\""));
+    for (path, text) in sources() {
+        assert!(
+            !code_lines(&text).any(|line| line.contains("unsafe ")),
+            "{}",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn what_the_threat_model_names_is_there() {
+    let document = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let mut code = String::new();
+    let mut folders = vec![root().join("src"), root().join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut named = 0;
+    for name in document.split('`').skip(1).step_by(2) {
+        let is_file = name.ends_with(".rs") || name.ends_with(".md") || name.ends_with(".toml");
+        let is_test = name.matches('_').count() >= 5
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c));
+        if is_file {
+            let there = [name.to_owned(), format!("src/{name}")];
+            assert!(there.iter().any(|name| root().join(name).exists()), "no file {name}");
+        } else if is_test {
+            assert!(code.contains(&format!("fn {name}()")), "no test {name}");
+        }
+        named += usize::from(is_file || is_test);
+    }
+    assert!(named > 30, "only {named} files and tests are named");
 }

@@ -9,6 +9,7 @@ mod healthcheck;
 mod identities;
 mod lab;
 mod operations;
+pub mod process;
 mod serve;
 mod simulate;
 
@@ -59,6 +60,10 @@ impl Cli {
     /// # Errors
     /// Why it could not run.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        process::tell_panics();
+        for fault in process::seal() {
+            eprintln!("warning: {fault}");
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::start_log;
-use crate::server::{Server, Stop};
+use crate::server::{Server, Stop, exposed_files};
 use crate::settings::Settings;
 
 /// Serve legacy scripts
@@ -24,6 +24,9 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(args.config.as_deref(), "", None)?;
     start_log(&settings.log)?;
+    for sentence in exposed_files(&settings, args.config.as_deref()) {
+        tracing::warn!("{sentence}");
+    }
     let listeners = Server::bind(&settings);
     let server = Server::new(settings.clone())?;
     let listeners = listeners.await?;

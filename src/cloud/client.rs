@@ -14,6 +14,7 @@ use super::credential::{Login, Shown, Tried, Unfit};
 use super::diagnosis::{self, Diagnosis, Suspect};
 use super::governor::Governor;
 use super::places::Places;
+use super::scrub::Scrub;
 use super::{Credential, Error, Operation, Owner, Patience, wire};
 use crate::metrics::{Metrics, Outbound};
 use crate::model::{RequestId, Wait};
@@ -22,6 +23,9 @@ use crate::settings::{self, CredentialKind, Pays};
 /// What v1 answers when no seat is free in the licence: a sign, not a proof, so it is tried once more unless the caller
 /// has reason to believe it.
 const NO_SEAT_SIGN: &str = "AddUserToGroupsIdentityPlatformCommand";
+
+/// Letters of what a reader says of an answer that it cannot read.
+const MOST_TOLD: usize = 300;
 
 /// The process's connections to one of Cloud's addresses, with everything that is shared by its callers.
 #[derive(Debug)]
@@ -355,7 +359,9 @@ impl Client {
                             }
                             Err(fault) => {
                                 permit.failed(None);
-                                (fault, Again::Failed)
+                                // The reader's words may hold what was read.
+                                let fault = Scrub::of(shown.as_ref().map(|shown| &shown.header)).text(fault);
+                                (fault.chars().take(MOST_TOLD).collect(), Again::Failed)
                             }
                         },
                         429 => {
@@ -516,14 +522,21 @@ impl Client {
             Err(e) if e.is_connect() => return Try::NotSent(chain(&e.without_url())),
             Err(e) => return Try::Lost(chain(&e.without_url())),
         };
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let (status, mut headers) = (answer.status(), answer.headers().clone());
         if let Some(skew) = skew(&headers) {
             self.skew_s.store(skew, Ordering::Relaxed);
         }
         let mut body = Vec::new();
         loop {
             match answer.chunk().await {
-                Ok(None) => return Try::Answered(status, headers, body),
+                Ok(None) if status.is_success() && !is_html(&headers) => {
+                    return Try::Answered(status, headers, body);
+                }
+                Ok(None) => {
+                    let scrub = Scrub::of(shown.map(|shown| &shown.header));
+                    scrub.headers(&mut headers);
+                    return Try::Answered(status, headers, scrub.bytes(body));
+                }
                 Ok(Some(chunk)) if body.len() + chunk.len() > self.max_answer => {
                     return Try::Lost(format!("the answer is larger than {} bytes", self.max_answer));
                 }

@@ -13,12 +13,15 @@ mod client;
 mod confluence;
 mod credential;
 mod diagnosis;
+#[doc(hidden)]
+pub mod fuzzing;
 mod governor;
 mod jira;
 mod operation;
 mod patience;
 mod places;
 mod scim;
+mod scrub;
 mod wire;
 
 use std::sync::Arc;

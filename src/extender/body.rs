@@ -73,14 +73,30 @@ pub fn names(body: &[u8], key: &'static str) -> Result<Vec<String>, String> {
     match names.and_then(|names| json.end().map(|()| names)) {
         Ok(names) => Ok(names),
         Err(error) => {
-            let path = track.path().to_string();
-            if path == "." {
-                Err(error.to_string())
+            let (path, error) = (track.path().to_string(), without_values(&error.to_string()));
+            Err(if path == "." {
+                error
             } else {
-                Err(format!("{path}: {error}"))
-            }
+                let path: String = path.chars().take(MOST_TOLD).collect();
+                format!("{path}: {error}")
+            })
         }
     }
+}
+
+/// Letters that are told of a place in a body, and of what is wrong there.
+const MOST_TOLD: usize = 150;
+
+/// The reader's words without the text that it met: that may be a password in the wrong place, and sixteen megabytes of it.
+fn without_values(told: &str) -> String {
+    let told = match told.split_once("string \"") {
+        Some((before, rest)) => {
+            let after = rest.rfind("\", expected").and_then(|end| rest.get(end + 1..));
+            format!("{before}string{}", after.unwrap_or_default())
+        }
+        None => told.to_owned(),
+    };
+    told.chars().take(MOST_TOLD).collect()
 }
 
 /// An object, and in it a list of texts under `key`; further keys are nobody's business.
@@ -156,6 +172,17 @@ mod tests {
             for part in parts {
                 assert!(error.contains(part), "{body}: {error}");
             }
+        }
+        // What was read is not told, and what is told is short.
+        let long = "s3cret".repeat(100_000);
+        for body in [
+            format!("{{\"users\":\"{long}\"}}"),
+            format!("{{\"users\":[\"a\",{{\"{long}\":1}}]}}"),
+            format!("{{\"{long}\":tru}}"),
+            format!("\"{long}\\\", expected x\""),
+        ] {
+            let error = names(body.as_bytes(), "users").unwrap_err();
+            assert!(error.len() < 1000 && !error.contains(": s3cret"), "{error}");
         }
         // However deep something unknown is nested, passing over it takes no stack; and nothing known nests.
         for (start, part) in [

@@ -12,6 +12,8 @@ mod calls;
 pub mod dates;
 mod delivery;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod heartbeat;
 mod options;
 mod query;

@@ -60,7 +60,7 @@ impl Record {
             id: request.id.clone(),
             peer: request.peer,
             method: request.method.clone(),
-            path: request.path.clone(),
+            path: without_parameters(&request.path),
             from: Instant::now(),
             told: Arc::clone(&request.told),
             metrics,
@@ -184,4 +184,12 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// A path without what stands behind a `;` in its segments: sessions are told so.
+fn without_parameters(path: &str) -> String {
+    let segments = path
+        .split('/')
+        .map(|segment| segment.split(';').next().unwrap_or_default());
+    segments.collect::<Vec<_>>().join("/")
 }

@@ -60,7 +60,7 @@ impl Inspector {
             Ok(lock) => (lock, None, None),
             Err(why) => {
                 let elsewhere = tempfile::tempdir().map_err(|e| one(format!("a temporary directory: {e}")))?;
-                settings.state_dir = elsewhere.path().to_owned();
+                settings.state_dir = elsewhere.path().join("state");
                 let lock = StateLock::take(&settings.state_dir).map_err(|e| one(e.to_string()))?;
                 (lock, Some(elsewhere), Some(why))
             }

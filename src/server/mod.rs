@@ -2,11 +2,13 @@
 
 mod accept;
 mod credentials;
+mod exposed;
 mod inspect;
 mod line;
 mod map;
 mod tls;
 
+pub use exposed::exposed_files;
 pub use inspect::Inspector;
 
 use std::net::SocketAddr;
@@ -70,12 +72,13 @@ impl Stop {
         self.begin.cancel();
     }
 
-    /// Says stop at SIGTERM and SIGINT.
+    /// Says stop at SIGTERM and SIGINT, from now on: until then they end the process as they always do.
     pub fn at_signals(&self) {
         let stop = self.clone();
+        let mut signals = Signals::listen();
         tokio::spawn(async move {
             loop {
-                next_signal().await;
+                signals.next().await;
                 stop.say();
             }
         });
@@ -88,24 +91,46 @@ impl Stop {
 }
 
 #[cfg(unix)]
-async fn next_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
+struct Signals(Option<[tokio::signal::unix::Signal; 2]>);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
         // Without handlers the signals end the process as they always do.
-        _ => std::future::pending().await,
+        Self(
+            terminate
+                .ok()
+                .zip(interrupt.ok())
+                .map(|(terminate, interrupt)| [terminate, interrupt]),
+        )
+    }
+
+    async fn next(&mut self) {
+        let Some([terminate, interrupt]) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn next_signal() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

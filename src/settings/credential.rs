@@ -170,6 +170,12 @@ impl Cloud {
         own.into_iter().chain(self.credentials.iter().cloned()).collect()
     }
 
+    /// Those of all sections, for whatever purpose.
+    #[must_use]
+    pub fn all_keys(&self) -> Vec<Credential> {
+        [self.keys(), self.admin.keys(), self.scim.keys(), self.jira.keys()].concat()
+    }
+
     /// Reads every secret of the section from its file or its command. Returns the faults.
     pub(super) fn read_secrets(&mut self) -> Vec<String> {
         let mut faults = Vec::new();

@@ -320,7 +320,10 @@ impl Settings {
             .map_err(|e| one(format!("settings: {e}")))?;
         let mut settings: Self = serde_path_to_error::deserialize(config).map_err(|e| {
             let path = e.path().to_string();
-            one(format!("settings: {path}: {}", e.into_inner()))
+            one(format!(
+                "settings: {path}: {}",
+                without_values(&e.into_inner().to_string())
+            ))
         })?;
         settings.read_secrets()?;
         Ok(settings)
@@ -348,7 +351,7 @@ impl Settings {
 }
 
 /// A TOML fault with its line, and without the line's text: that may hold a secret.
-fn place(error: &toml::de::Error, text: &str) -> String {
+pub(crate) fn place(error: &toml::de::Error, text: &str) -> String {
     let line = error
         .span()
         .and_then(|span| text.get(..span.start))
@@ -357,6 +360,18 @@ fn place(error: &toml::de::Error, text: &str) -> String {
         || error.message().to_owned(),
         |line| format!("line {line}: {}", error.message()),
     )
+}
+
+/// A deserialiser's words without the text that it met: whoever puts a secret under the wrong key is told the key.
+fn without_values(told: &str) -> String {
+    match told.split_once("string \"") {
+        // What was expected instead stands behind the text, whatever that holds.
+        Some((before, rest)) => {
+            let after = rest.rfind("\", expected").and_then(|end| rest.get(end + 1..));
+            format!("{before}string{}", after.unwrap_or_default())
+        }
+        None => told.to_owned(),
+    }
 }
 
 /// Seconds as a duration.
@@ -473,6 +488,31 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(fault.contains("line 2") && !fault.contains("ATATT"), "{fault}");
+    }
+
+    #[test]
+    fn a_value_under_the_wrong_key_is_not_told() {
+        for (key, value) in [
+            ("CLOUD__ADMIN", "s3cret\", expected"),
+            ("CLOUD__MAX_IN_FLIGHT", "s3cret"),
+            ("ADMIN__LISTEN", "s3cret"),
+        ] {
+            let fault = with(&[(&format!("FACADE__{key}"), value)]).unwrap_err().to_string();
+            let path = key.to_lowercase().replace("__", ".");
+            assert!(fault.contains(&path) && !fault.contains("s3cret"), "{fault}");
+        }
+        for text in [
+            "https://robot:s3cret@x.atlassian.net:y",
+            "http://s3cret@x.atlassian.net",
+            "s3cret@",
+        ] {
+            let settings = with(&[("FACADE__CLOUD__BASE_URL", text)]).unwrap();
+            let faults = settings.validate().unwrap_err().to_string();
+            assert!(
+                faults.contains("cloud.base_url") && !faults.contains("s3cret"),
+                "{faults}"
+            );
+        }
     }
 
     #[test]

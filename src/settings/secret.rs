@@ -2,7 +2,7 @@
 //! again, so that a secret is changed without a restart.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,12 @@ impl Origin {
             file,
             command: (!command.is_empty()).then(|| command.to_owned()),
         }
+    }
+
+    /// The file that it is read from.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The secret as it stands now; `None` where it is written in the settings themselves. Blocks.

@@ -293,7 +293,13 @@ impl Cloud {
 
 /// Whether the setting `key` holds an address that a secret may be sent to.
 fn address_of(key: &str, text: &str) -> Result<(), String> {
-    let url = url::Url::parse(text).map_err(|e| format!("{key} {text:?}: {e}"))?;
+    // What stands before an `@` or behind a `?` may be a credential.
+    let shown = if text.contains(['@', '?', '#']) {
+        "(with a credential or a query)"
+    } else {
+        text
+    };
+    let url = url::Url::parse(text).map_err(|e| format!("{key} {shown:?}: {e}"))?;
     let loopback = match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
@@ -302,7 +308,7 @@ fn address_of(key: &str, text: &str) -> Result<(), String> {
     };
     if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
         return Err(format!(
-            "{key} {text:?}: must be https (plain http only towards loopback)"
+            "{key} {shown:?}: must be https (plain http only towards loopback)"
         ));
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {

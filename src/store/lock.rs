@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Error;
+use super::seclusion::{self, About};
 
 /// The file's name in the state directory. It stays when the process ends; the kernel's lock on it does not.
 pub const FILE: &str = "lock";
@@ -20,9 +21,10 @@ impl StateLock {
     /// Takes the state directory, which is made if it is not there.
     ///
     /// # Errors
-    /// Another process has it, or it cannot be made or locked.
+    /// Another process has it, others than its owner can reach it, or it cannot be made or locked.
     pub fn take(state_dir: &Path) -> Result<Self, Error> {
         make_private_dir(state_dir)?;
+        seclusion::hold(state_dir, About::TakeBack)?;
         let path = state_dir.join(FILE);
         let fault = |cause| Error::Io {
             path: path.clone(),
@@ -54,13 +56,17 @@ impl StateLock {
     /// Asks who has the state directory, without taking it: [`Error::InUse`] tells.
     ///
     /// # Errors
-    /// Another process has it, or that cannot be found out.
+    /// Another process has it, others than its owner can reach it, or that cannot be found out.
     pub fn ask(state_dir: &Path) -> Result<(), Error> {
         let path: PathBuf = state_dir.join(FILE);
         let fault = |cause| Error::Io {
             path: path.clone(),
             cause,
         };
+        match seclusion::hold(state_dir, About::Leave) {
+            Err(Error::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+            held => held?,
+        }
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -13,6 +13,7 @@ mod file;
 pub mod journal;
 mod lock;
 mod read_only;
+mod seclusion;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -105,6 +106,21 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         cause: io::Error,
+    },
+    /// Others than the owner can reach the state directory, or a file in it.
+    #[error(
+        "state_dir: {} is open to others than its owner (mode {mode:03o}), who may have read it or changed it: \
+         `chmod -R go= {}`, or name another directory, also one inside it, which is then made for the facade alone",
+        path.display(),
+        dir.display()
+    )]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// The state directory.
+        dir: PathBuf,
     },
     /// Another process has the state directory.
     #[error(

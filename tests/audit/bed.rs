@@ -125,6 +125,7 @@ pub fn program(arguments: &[&str], dir: &Path) -> Output {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACADE__")) {
         command.env_remove(name);
     }
+    crate::seclude::seclude(dir);
     let (sub, more) = arguments.split_first().unwrap();
     command
         .args(["audit", sub])

@@ -11,3 +11,5 @@ mod files;
 #[path = "../support/program.rs"]
 mod program;
 mod refusals;
+#[path = "../support/seclude.rs"]
+mod seclude;

@@ -40,7 +40,7 @@ async fn what_is_wrong_with_a_body_is_named_with_its_place() {
         ("null", &["expected an object"]),
         ("7", &["expected an object"]),
         ("{\"users\":null}", &["users", "null"]),
-        ("{\"users\":\"user000001\"}", &["users", "string"]),
+        ("{\"users\":\"user000001\"}", &["users", "string, expected"]),
         ("{\"users\":{\"user000001\":1}}", &["users", "map"]),
         ("{\"users\":[\"user000001\",\n null]}", &["users[1]", "null", "line 2"]),
         ("{\"users\":[\"user000001\", 7]}", &["users[1]", "7"]),

@@ -130,6 +130,7 @@ async fn a_journal_of_an_earlier_version_is_upgraded_at_the_start_and_changes_go
     }
     let world = World::start(options(30, &[("team", 5)]), |settings| {
         settings.state_dir = directory.path().to_owned();
+        crate::harness::seclude(directory.path());
         let notes = extender_facade::server::check_files(settings).unwrap();
         let told = |note: &String| note.contains("start the facade on it once");
         assert_eq!(notes.iter().filter(|note| told(note)).count(), 1, "{notes:?}");
@@ -170,6 +171,7 @@ async fn a_damaged_audit_refuses_changes_and_says_what_to_do() {
 
 /// `serve` over a state directory, which is to refuse; ends it where it does not.
 fn refused(cloud: &Cloud, directory: &Path) -> Output {
+    crate::harness::seclude(directory);
     let mut program = Command::new(env!("CARGO_BIN_EXE_extender-facade"))
         .arg("serve")
         .env("FACADE__INBOUND__MODE", "open")

@@ -15,6 +15,10 @@ use tokio::task::JoinHandle;
 
 use crate::cloud::{Cloud, Reply, send};
 
+#[path = "../support/seclude.rs"]
+mod seclude;
+pub use seclude::seclude;
+
 /// Tokens of the accounts file; `admin:admin` and `reader:reader` are there as well.
 pub const ADMIN: &str = "xft_administrator-of-the-tests";
 pub const READER: &str = "xft_reader-of-the-tests";
@@ -191,6 +195,7 @@ impl World {
 }
 
 async fn serve(settings: &Settings) -> (SocketAddr, SocketAddr, Stop, JoinHandle<()>) {
+    seclude(&settings.state_dir);
     let listeners = Server::bind(settings).await.unwrap();
     let facade = listeners.inbound.local_addr().unwrap();
     let admin = listeners.admin.as_ref();

@@ -475,6 +475,7 @@ async fn a_state_directory_that_cannot_be_had_is_told_with_its_path() {
     // A directory where the file should be.
     let state = directory.path().join("state");
     std::fs::create_dir_all(state.join(FILE)).unwrap();
+    crate::harness::seclude(&state);
     let faults = refusal(|settings| settings.state_dir = state.clone()).await;
     assert!(faults.contains(state.join(FILE).to_str().unwrap()), "{faults}");
     // One that may only be looked at. Whoever may do everything may do that, too.

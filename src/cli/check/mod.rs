@@ -72,6 +72,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Err(faults) => report.faults("map", &faults),
     }
+    for sentence in server::exposed_files(&settings, args.config.as_deref()) {
+        report.warning(
+            "files",
+            sentence,
+            "leave it to its owner, where it is not a container's own",
+        );
+    }
     check_files(&settings, &mut report)?;
     // A site that is no address is a fault of the settings, told above.
     if settings.cloud.site().is_ok() {
@@ -94,7 +101,7 @@ fn check_files(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
     let elsewhere = tempfile::tempdir()?;
     let tried = match foreign {
         Some(_) => server::check_files(&Settings {
-            state_dir: elsewhere.path().to_owned(),
+            state_dir: elsewhere.path().join("state"),
             ..settings.clone()
         }),
         None => server::check_files(settings),

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::wire::{Grant, Issued, Refusal, Resource, Secretive};
 use crate::cloud::Operation;
+use crate::cloud::scrub::Scrub;
 use crate::metrics::{Metrics, Outbound};
 
 /// Answers above this are none of its.
@@ -69,6 +70,7 @@ impl Login {
                 .map_err(|e| Failure::Lost(format!("tokens that cannot be read ({:?})", e.classify())));
         }
         let refusal: Refusal = serde_json::from_slice(body.bytes()).unwrap_or_default();
+        let refusal = refusal.without(&Scrub::of_secrets(&grant.secrets()));
         match status.as_u16() {
             429 => Err(Failure::NotDone("it is asked too often (429)".to_owned())),
             408 | 500..=599 => Err(Failure::Lost(format!("{}", status.as_u16()))),
@@ -94,7 +96,8 @@ impl Login {
             .header(AUTHORIZATION, value);
         let (status, body) = self.exchange(Operation::Resources, request).await?;
         if !status.is_success() {
-            let refusal = serde_json::from_slice(body.bytes()).unwrap_or_default();
+            let refusal: Refusal = serde_json::from_slice(body.bytes()).unwrap_or_default();
+            let refusal = refusal.without(&Scrub::of_secrets(&[access.expose_secret()]));
             return Err(Failure::Refused(status, refusal));
         }
         serde_json::from_slice(body.bytes()).map_err(|e| Failure::Lost(format!("sites that cannot be read: {e}")))

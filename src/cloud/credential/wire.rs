@@ -4,6 +4,8 @@ use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::cloud::scrub::Scrub;
+
 /// Fresh tokens.
 #[derive(Debug, Deserialize)]
 pub struct Issued {
@@ -22,6 +24,20 @@ pub struct Refusal {
     pub error: String,
     #[serde(default)]
     pub error_description: String,
+}
+
+impl Refusal {
+    /// Its words without what was sent, and not too many of them.
+    pub(super) fn without(self, scrub: &Scrub) -> Self {
+        let plain = |text: String| {
+            let text = scrub.text(text);
+            text.chars().filter(|c| !c.is_control()).take(200).collect()
+        };
+        Self {
+            error: plain(self.error),
+            error_description: plain(self.error_description),
+        }
+    }
 }
 
 /// A site that an access token opens.
@@ -54,6 +70,23 @@ pub struct Kept {
     /// Why there is nothing more to be had from it.
     #[serde(default)]
     pub over: Option<String>,
+}
+
+impl Grant<'_> {
+    /// What of it is secret.
+    pub fn secrets(&self) -> Vec<&str> {
+        match self {
+            Self::ClientCredentials { client_secret, .. } => vec![client_secret],
+            Self::RefreshToken {
+                client_secret,
+                refresh_token,
+                ..
+            } => vec![client_secret, refresh_token],
+            Self::AuthorizationCode {
+                client_secret, code, ..
+            } => vec![client_secret, code],
+        }
+    }
 }
 
 fn shown<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {

@@ -11,7 +11,7 @@ mod lane;
 mod permit;
 mod queue;
 mod state;
-mod told;
+pub(super) mod told;
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 /// Which of Cloud's limits was met.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Limit {
+pub(in crate::cloud) enum Limit {
     /// So many requests a second of this kind.
     Burst,
     /// So many points an hour of all kinds together.
@@ -28,7 +28,7 @@ impl Limit {
 
 /// What an answer's headers tell about Cloud's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(in crate::cloud) struct Told {
     /// How long to wait, where that can be believed: neither zero nor absurd.
     pub wait: Option<Duration>,
     /// How long it is until the limit is whole again, by `X-RateLimit-Reset`.

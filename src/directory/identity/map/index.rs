@@ -88,6 +88,9 @@ pub(super) struct Doubts<'a> {
 /// How many tables there are. Which one is told by bits of the hash that a table does not look at.
 const TABLES: usize = 64;
 
+/// Names from which on it pays to start threads. Tests start them for one.
+const WORTH_THREADS: usize = if cfg!(test) { 1 } else { 10_000 };
+
 fn table_of(hash: u64) -> usize {
     (hash >> 48) as usize % TABLES
 }
@@ -204,24 +207,26 @@ impl Names {
     ) -> Vec<(u32, Field)> {
         let Self { tables, keys, hasher } = self;
         let (keys, hasher, same_email) = (&*keys, &*hasher, &same_email);
+        let mut said = said.0;
+        let enter = |tables: &mut [HashTable<Slot>], said: &mut [Vec<Word>]| {
+            let mut repeated = Vec::new();
+            for (table, words) in tables.iter_mut().zip(said) {
+                // Let go of as soon as it is entered.
+                let words = std::mem::take(words);
+                fill(table, &words, texts, keys, hasher, same_email, &mut repeated);
+            }
+            repeated
+        };
+        if said.iter().map(Vec::len).sum::<usize>() < WORTH_THREADS {
+            return enter(tables, &mut said);
+        }
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let share = TABLES.div_ceil(threads);
-        let mut said = said.0;
         std::thread::scope(|scope| {
             let work: Vec<_> = tables
                 .chunks_mut(share)
                 .zip(said.chunks_mut(share))
-                .map(|(tables, said)| {
-                    scope.spawn(move || {
-                        let mut repeated = Vec::new();
-                        for (table, words) in tables.iter_mut().zip(said) {
-                            // Let go of as soon as it is entered.
-                            let words = std::mem::take(words);
-                            fill(table, &words, texts, keys, hasher, same_email, &mut repeated);
-                        }
-                        repeated
-                    })
-                })
+                .map(|(tables, said)| scope.spawn(move || enter(tables, said)))
                 .collect();
             let joined = work.into_iter().map(|thread| thread.join());
             joined
