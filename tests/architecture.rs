@@ -46,6 +46,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
         "cli",
         &[
             "audit",
+            "browser",
             "cloud",
             "directory",
             "extender",

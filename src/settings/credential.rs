@@ -110,7 +110,8 @@ impl Credential {
                 faults.push(format!("{key}: the email is missing of the account whose token it is"));
             } else if !self.email.contains('@') || self.email.contains(':') || self.email.contains(char::is_whitespace)
             {
-                faults.push(format!("{key}: the email {:?} is no e-mail address", self.email));
+                // Without its text, which may be the whole pair.
+                faults.push(format!("{key}: the email is no e-mail address"));
             }
         } else if !self.email.is_empty() {
             faults.push(format!("{key}: a credential of the kind {kind} has no email"));

@@ -10,9 +10,9 @@ use crate::desk::{Desk, ended};
 use crate::harness::names;
 use crate::kinds::SCOPES;
 
-const APP: &str = "kind = \"oauth\"\nclient_id = \"app\"\nclient_secret = \"the-secret\"\npays = \"points\"";
+pub const APP: &str = "kind = \"oauth\"\nclient_id = \"app\"\nclient_secret = \"the-secret\"\npays = \"points\"";
 
-fn registry() -> Value {
+pub fn registry() -> Value {
     json!([{ "kind": "oauth", "client_id": "app", "client_secret": "the-secret", "scopes": SCOPES }])
 }
 

@@ -4,9 +4,12 @@
 mod cloud;
 #[path = "../facade/harness.rs"]
 mod harness;
+#[path = "../support/program.rs"]
+mod program;
 
 mod consent;
 mod desk;
+mod killed;
 mod kinds;
 mod several;
 mod wrong;

@@ -10,6 +10,7 @@ mod bed;
 mod echo;
 mod process;
 mod table;
+mod tokens;
 
 use bed::{Bed, Log, Serving};
 use cloud::Cloud;
