@@ -192,6 +192,9 @@ async fn no_secret_is_in_anything_that_an_ordinary_day_leaves_behind() {
         let id = listed["operations"][0]["id"].as_str().unwrap().to_owned();
         bed.run(&["operations", "show", &id, "--json"]);
         bed.run(&["operations", "undo", &id, "--yes"]);
+        let page = bed.directory.path().join("readiness.html");
+        bed.run(&["identities", "check", "--report", page.to_str().unwrap()]);
+        bed.keep("the readiness report", std::fs::read(page).unwrap());
         for fault in [
             json!({ "unauthorized": "html" }),
             json!({ "unauthorized": null, "down": true }),

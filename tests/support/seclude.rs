@@ -23,7 +23,9 @@ pub fn seclude(dir: &Path) {
 
         fn close(path: &Path) {
             let mode = fs::metadata(path).unwrap().permissions().mode();
-            fs::set_permissions(path, fs::Permissions::from_mode(mode & !0o077)).unwrap();
+            if mode & 0o077 != 0 {
+                fs::set_permissions(path, fs::Permissions::from_mode(mode & !0o077)).unwrap();
+            }
         }
     }
 }
