@@ -61,7 +61,11 @@ impl Scope {
     pub fn holds_groups_of(&self, report: &Report) -> bool {
         match &report.group {
             Some((_, group)) => self.holds_group(group.as_str()),
-            None => report.names.iter().all(|name| self.holds_group(&name.name)),
+            // A blank name is no group's: it was skipped.
+            None => {
+                let mut names = report.names.iter().filter(|name| !name.name.trim().is_empty());
+                names.all(|name| self.holds_group(&name.name))
+            }
         }
     }
 
