@@ -3,16 +3,20 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::header::{ACCEPT, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue};
 
 /// Whether the request shows that a page of another site sent it.
 #[must_use]
 pub fn is_cross_site(headers: &HeaderMap) -> bool {
-    if headers
-        .get("sec-fetch-site")
-        .is_some_and(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"))
-    {
+    // Another site, or another origin of the same one: a name beside ours, another port of this machine. Whatever browsers
+    // may say there one day is none of the two that are good.
+    let is_own = |site: &HeaderValue| {
+        [&b"same-origin"[..], b"none"]
+            .iter()
+            .any(|own| site.as_bytes().eq_ignore_ascii_case(own))
+    };
+    if !headers.get_all("sec-fetch-site").iter().all(is_own) {
         return true;
     }
     let Some(origin) = headers.get(ORIGIN) else {
@@ -103,6 +107,9 @@ mod tests {
             (&[("host", "wiki"), ("origin", "file://wiki")], true),
             (&[("origin", "http://wiki")], true),
             (&[("sec-fetch-site", "Cross-Site")], true),
+            (&[("sec-fetch-site", "same-site")], true),
+            (&[("sec-fetch-site", "")], true),
+            (&[("sec-fetch-site", "Same-Origin")], false),
             (&[("sec-fetch-site", "none")], false),
         ] {
             assert_eq!(is_cross_site(&headers(pairs)), cross, "{pairs:?}");

@@ -82,6 +82,15 @@ pub struct Key {
     pub credential: String,
 }
 
+/// Labels of a reading of another file anew.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FileReload {
+    /// `accounts` or `certificate`.
+    pub file: &'static str,
+    /// `done` or `refused`.
+    pub result: &'static str,
+}
+
 /// All figures of one process; clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -130,6 +139,10 @@ pub struct Metrics {
     pub map_accounts: Gauge,
     /// Readings of the identity map anew, by how they ended.
     pub map_reloads: Family<Reload, Counter>,
+    /// Readings of accounts and certificates anew, by how they ended.
+    pub file_reloads: Family<FileReload, Counter>,
+    /// Connections that were closed before a word was heard, or to make room.
+    pub connections_closed: Family<Reason, Counter>,
     /// Learned identities written to the store.
     pub store_learned: Counter,
     /// Learned identities dropped: no room in the queue, or the store could not be written.
@@ -245,6 +258,16 @@ impl Metrics {
             "Readings of the identity map anew",
             Family::<Reload, Counter>::default()
         );
+        let file_reloads = register!(
+            "file_reloads",
+            "Readings of accounts and certificates anew",
+            Family::<FileReload, Counter>::default()
+        );
+        let connections_closed = register!(
+            "connections_closed",
+            "Connections closed before a word was heard, or to make room",
+            Family::<Reason, Counter>::default()
+        );
         let store_learned = register!(
             "store_learned",
             "Learned identities written to the store",
@@ -294,6 +317,8 @@ impl Metrics {
             audit_head,
             map_accounts,
             map_reloads,
+            file_reloads,
+            connections_closed,
             store_learned,
             store_dropped,
             store_failures,
@@ -333,6 +358,16 @@ impl Metrics {
     /// Counts a reading of the identity map anew.
     pub fn map_reload(&self, result: &'static str) {
         self.map_reloads.get_or_create(&Reload { result }).inc();
+    }
+
+    /// Counts a reading of accounts or certificates anew.
+    pub fn file_reload(&self, file: &'static str, result: &'static str) {
+        self.file_reloads.get_or_create(&FileReload { file, result }).inc();
+    }
+
+    /// Counts a connection that was closed.
+    pub fn connection_closed(&self, reason: &'static str) {
+        self.connections_closed.get_or_create(&Reason { reason }).inc();
     }
 
     /// All figures in Prometheus' text format.

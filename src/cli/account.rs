@@ -43,15 +43,21 @@ enum Command {
         role: Role,
         #[command(flatten)]
         more: More,
-        /// Last day (2027-01-31, UTC) or the instant (2027-01-31T12:00:00Z) at which it ends; without it never
-        #[arg(long, value_name = "DATE")]
-        expires: Option<String>,
     },
 }
 
 /// What the entry says beyond its role.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 struct More {
+    /// For these groups alone, `*` for any letters: --groups 'team-*' 'project x' (default: all)
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    groups: Vec<String>,
+    /// For these calls alone: --operations getUsers addUsers (default: all that the role allows)
+    #[arg(long, value_name = "CALL", num_args = 1.., value_delimiter = ',')]
+    operations: Vec<String>,
+    /// Last day (2027-01-31, UTC) or the instant (2027-01-31T12:00:00Z) at which it ends; without it never
+    #[arg(long, value_name = "DATE")]
+    expires: Option<String>,
     /// May see everybody's reports
     #[arg(long)]
     operator: bool,
@@ -69,9 +75,10 @@ struct More {
     max_in_flight: Option<u16>,
 }
 
-impl From<More> for Rights {
-    fn from(more: More) -> Self {
-        Self {
+impl More {
+    fn rights(&self) -> Rights {
+        let more = self;
+        Rights {
             operator: more.operator,
             observe: more.observe,
             may_change_protected: more.may_change_protected,
@@ -90,21 +97,16 @@ impl From<More> for Rights {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Hash { name, role, more } => {
-            // Before asking: nobody wants to type a password twice to learn that the name was no good.
+            // Before asking: nobody wants to type a password twice to learn that the entry was no good.
             if let Some(name) = &name {
-                check(&account_entry(Some(name), role, more.into(), PLACEHOLDER_HASH))?;
+                check(&account_entry(Some(name), role, &more, PLACEHOLDER_HASH))?;
             }
             let hash = hash_password(read_password()?.expose_secret())?;
-            print!("{}", account_entry(name.as_deref(), role, more.into(), &hash));
+            print!("{}", account_entry(name.as_deref(), role, &more, &hash));
         }
-        Command::Token {
-            name,
-            role,
-            more,
-            expires,
-        } => {
+        Command::Token { name, role, more } => {
             let token = new_token()?;
-            let entry = token_entry(&name, role, more.into(), &token.sha256, expires.as_deref());
+            let entry = token_entry(&name, role, &more, &token.sha256);
             check(&entry)?;
             print!("{entry}");
             eprintln!("{}", token.secret.expose_secret());
@@ -157,8 +159,9 @@ fn one_line(input: &mut impl std::io::BufRead) -> anyhow::Result<SecretString> {
     Ok(line.strip_suffix('\r').unwrap_or(line).into())
 }
 
-/// The lines of an entry that say more than its role does; a right it has not, has no line.
-fn rights_lines(rights: Rights) -> String {
+/// The lines of an entry that say more than its role does; a right it has not, and a bound it has not, have no line.
+fn more_lines(more: &More) -> String {
+    let rights = more.rights();
     let lines = [
         ("operator", rights.operator),
         ("observe", rights.observe),
@@ -166,39 +169,37 @@ fn rights_lines(rights: Rights) -> String {
     ];
     let given = lines.into_iter().filter(|(_, given)| *given);
     let mut lines: String = given.map(|(key, _)| format!("{key} = true\n")).collect();
+    // Writing to a `String` cannot fail.
     let (share, usual) = (rights.share, Share::default());
     for (key, number, usual) in [
         ("weight", share.weight, usual.weight),
         ("max_in_flight", share.at_once, usual.at_once),
     ] {
         if number != usual {
-            // Writing to a `String` cannot fail.
             let _ = writeln!(lines, "{key} = {number}");
         }
+    }
+    for (key, texts) in [("groups", &more.groups), ("operations", &more.operations)] {
+        if !texts.is_empty() {
+            let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+            let _ = writeln!(lines, "{key} = [{}]", texts.join(", "));
+        }
+    }
+    if let Some(expires) = &more.expires {
+        let _ = writeln!(lines, "expires = {}", quoted(expires));
     }
     lines
 }
 
-fn account_entry(name: Option<&str>, role: Role, rights: Rights, hash: &str) -> String {
+fn account_entry(name: Option<&str>, role: Role, more: &More, hash: &str) -> String {
     let name = name.map_or_else(|| "\"\" # fill in".to_owned(), quoted);
-    format!(
-        "[[account]]\nname = {name}\npassword = {}\nrole = \"{role}\"\n{}",
-        quoted(hash),
-        rights_lines(rights)
-    )
+    let (hash, more) = (quoted(hash), more_lines(more));
+    format!("[[account]]\nname = {name}\npassword = {hash}\nrole = \"{role}\"\n{more}")
 }
 
-fn token_entry(name: &str, role: Role, rights: Rights, sha256: &str, expires: Option<&str>) -> String {
-    let mut entry = format!(
-        "[[token]]\nname = {}\nsha256 = \"{sha256}\"\nrole = \"{role}\"\n{}",
-        quoted(name),
-        rights_lines(rights)
-    );
-    if let Some(expires) = expires {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(entry, "expires = {}", quoted(expires));
-    }
-    entry
+fn token_entry(name: &str, role: Role, more: &More, sha256: &str) -> String {
+    let (name, more) = (quoted(name), more_lines(more));
+    format!("[[token]]\nname = {name}\nsha256 = \"{sha256}\"\nrole = \"{role}\"\n{more}")
 }
 
 /// A TOML basic string.
@@ -233,23 +234,23 @@ mod tests {
         Line::try_parse_from(std::iter::once(&"account").chain(words)).map(|line| line.args)
     }
 
+    fn nothing_more() -> More {
+        match typed(&["hash"]).unwrap().command {
+            Command::Hash { more, .. } | Command::Token { more, .. } => more,
+        }
+    }
+
     #[test]
     fn a_role_is_reader_unless_said_otherwise_and_no_other_word_is_one() {
         let Command::Hash {
             name: None,
             role: Role::Reader,
-            more:
-                More {
-                    operator: false,
-                    observe: false,
-                    may_change_protected: false,
-                    weight: 1,
-                    max_in_flight: None,
-                },
+            more,
         } = typed(&["hash"]).unwrap().command
         else {
             panic!("reader is the default");
         };
+        assert_eq!((more.rights(), more_lines(&more)), (Rights::default(), String::new()));
         let args = typed(&["token", "--name", "ci", "--role", "administrator"]).unwrap();
         assert!(matches!(
             args.command,
@@ -265,12 +266,26 @@ mod tests {
     #[test]
     fn an_entry_says_the_rights_it_was_asked_for_and_the_file_takes_them() {
         let words = ["token", "--name", "ci", "--observe", "--may-change-protected"];
-        let Command::Token { name, role, more, .. } = typed(&words).unwrap().command else {
+        let Command::Token { name, role, more } = typed(&words).unwrap().command else {
             panic!("a token was asked for");
         };
-        let entry = token_entry(&name, role, more.into(), &"0".repeat(64), None);
+        let entry = token_entry(&name, role, &more, &"0".repeat(64));
         assert!(entry.ends_with("role = \"reader\"\nobserve = true\nmay_change_protected = true\n"));
         assert!(Accounts::parse(&entry).unwrap().token("ci").unwrap().rights.observe);
+    }
+
+    #[test]
+    fn an_entry_says_what_it_is_for_and_how_long_and_the_file_takes_it() {
+        let words = "hash --name sync --groups team-* p\"x --operations getUsers,getGroups --expires 2999-12-31";
+        let Command::Hash { name, role, more } = typed(&words.split(' ').collect::<Vec<_>>()).unwrap().command else {
+            panic!("an account was asked for");
+        };
+        let entry = account_entry(name.as_deref(), role, &more, PLACEHOLDER_HASH);
+        let lines =
+            "groups = [\"team-*\", \"p\\\"x\"]\noperations = [\"getUsers\", \"getGroups\"]\nexpires = \"2999-12-31\"\n";
+        assert!(entry.ends_with(lines), "{entry}");
+        let scope = Accounts::parse(&entry).unwrap().account("sync").unwrap().scope;
+        assert!(scope.holds_group("TEAM-a") && scope.holds_group("p\"x") && !scope.holds_group("x"));
     }
 
     #[test]
@@ -279,11 +294,14 @@ mod tests {
         assert!(refused(&["hash", "--name", "a:b"]).contains("colon"));
         assert!(refused(&["token", "--name", " "]).contains("blank"));
         assert!(refused(&["token", "--name", "ci", "--expires", "soon"]).contains("neither a date"));
+        assert!(refused(&["hash", "--name", "a", "--expires", "soon"]).contains("neither a date"));
+        assert!(refused(&["token", "--name", "ci", "--operations", "list"]).contains("none of getUsers"));
+        assert!(refused(&["token", "--name", "ci", "--groups", ""]).contains("names no group"));
     }
 
     #[test]
     fn an_entry_without_a_name_says_what_is_missing_until_it_has_one() {
-        let entry = account_entry(None, Role::Reader, Rights::default(), PLACEHOLDER_HASH);
+        let entry = account_entry(None, Role::Reader, &nothing_more(), PLACEHOLDER_HASH);
         assert!(check(&entry).is_err());
         assert!(check(&entry.replace("\"\" # fill in", "\"svc\"")).is_ok());
     }
@@ -303,10 +321,13 @@ mod tests {
         #[test]
         fn any_name_survives_its_entry(name in "[\\PC\\x00-\\x1f\\x7f\"\\\\]{1,20}") {
             prop_assume!(!name.trim().is_empty());
-            let entry = token_entry(&name, Role::Reader, Rights::default(), &"0".repeat(64), Some("2027-01-31"));
-            prop_assert!(check(&entry).is_ok());
+            let more = More { groups: vec![name.clone()], expires: Some("2027-01-31".to_owned()), ..nothing_more() };
+            let entry = token_entry(&name, Role::Reader, &more, &"0".repeat(64));
+            // A group's name has no control characters, and is no id.
+            prop_assert!(check(&entry).is_ok() || name.contains(char::is_control) || name.starts_with("id:"));
             let table: toml::Table = entry.parse().unwrap();
             prop_assert_eq!(table["token"][0]["name"].as_str(), Some(name.as_str()));
+            prop_assert_eq!(table["token"][0]["groups"][0].as_str(), Some(name.as_str()));
         }
     }
 }

@@ -109,7 +109,15 @@ impl Extender {
                     .list_groups(&context())
                     .await
                     .map_err(|error| self.failed(error))?;
-                return Ok(Success::of(wire::groups(&groups.list, page)).aged(groups.age));
+                let scope = &admitted.scope;
+                let age = groups.age;
+                let body = if scope.holds_all_groups() {
+                    wire::groups(&groups.list, page)
+                } else {
+                    let all = groups.list.iter().filter(|group| scope.holds_group(group.as_str()));
+                    wire::groups(&all.cloned().collect::<Vec<_>>(), page)
+                };
+                return Ok(Success::of(body).aged(age));
             }
             Call::AddUsers => (What::Members(Change::Add, group()?), &wire::ADD_USERS),
             Call::RemoveUsers => (What::Members(Change::Remove, group()?), &wire::REMOVE_USERS),
@@ -119,6 +127,11 @@ impl Extender {
         let conduct = options::conduct(query, &request.headers)?;
         let key = options::idempotency_key(&request.headers)?;
         let names = self.names(words, request).await?;
+        if matches!(what, What::CreateGroups | What::DeleteGroups) {
+            // A blank name is no group's, and skipped.
+            let groups = names.iter().filter(|name| !name.trim().is_empty());
+            super::within(&admitted.scope, groups.map(String::as_str))?;
+        }
         let order = Order {
             what,
             names,

@@ -53,9 +53,7 @@ impl Error {
 
     /// 503 with a time to come back.
     pub fn unavailable(message: impl Into<String>, retry_after: Duration) -> Self {
-        // Rounded up: who comes back in time must not come too early.
-        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, message).with(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message).with(RETRY_AFTER, whole_seconds(retry_after))
     }
 
     /// 404 for a path that leads nowhere.
@@ -92,6 +90,36 @@ impl Error {
     /// 403 for a reader who wants to change something.
     pub fn not_an_administrator() -> Self {
         Self::new(StatusCode::FORBIDDEN, UNAUTHORISED)
+    }
+
+    /// 403 for a caller whose account is not for this call.
+    pub fn operation_out_of_scope(call: &str) -> Self {
+        let text = format!("Client may not call {call}: it is not among the operations of its account.");
+        Self::new(StatusCode::FORBIDDEN, text)
+    }
+
+    /// 403 for a caller whose account is not for this group, nor for so many others.
+    pub fn group_out_of_scope(group: &str, others: usize) -> Self {
+        let text = match others {
+            0 => format!("Client may not use group {group:?}: it is not among the groups of its account."),
+            _ => format!(
+                "Client may not use group {group:?} and {others} more: they are not among the groups of its account."
+            ),
+        };
+        Self::new(StatusCode::FORBIDDEN, text)
+    }
+
+    /// 403 for a caller from a network that is not allowed.
+    pub fn not_from_there() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "Client may not access this resource from its address.",
+        )
+    }
+
+    /// 429 for a caller who asks too much.
+    pub fn too_many_requests(retry_after: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded.").with(RETRY_AFTER, whole_seconds(retry_after))
     }
 
     /// 401, or 503 where the credential cannot be judged. `challenge`: ask for Basic credentials.
@@ -135,4 +163,10 @@ impl Error {
             directory::Error::StillRunning => Self::unavailable(message, Duration::from_secs(30)),
         }
     }
+}
+
+/// Rounded up: who comes back in time must not come too early.
+fn whole_seconds(time: Duration) -> HeaderValue {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    HeaderValue::from(seconds.max(1))
 }

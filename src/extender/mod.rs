@@ -16,10 +16,12 @@ mod error;
 pub mod fuzzing;
 mod heartbeat;
 mod options;
+mod origin;
 mod query;
 mod reply;
 mod report;
 mod target;
+mod turns;
 mod wire;
 
 use std::net::SocketAddr;
@@ -32,16 +34,18 @@ use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, Method, StatusCode, Version};
 use warp::Filter as _;
 
-use self::auth::{Admitted, Door, Role};
+use self::auth::{Admitted, Door, Role, Scope};
 use self::calls::Success;
 pub use self::delivery::{Delivered, Delivery, Lost};
 pub use self::error::Error;
+use self::origin::Origin;
 use self::query::Query;
 use self::reply::{Record, Told};
 use self::target::Target;
+use self::turns::{Turn, Turns};
 use crate::browser;
 use crate::metrics::Metrics;
-use crate::model::{Caller, GroupName, RequestId};
+use crate::model::{Caller, GroupName, Report, RequestId};
 use crate::settings::{Mode, Settings, seconds};
 
 /// The six calls.
@@ -103,7 +107,7 @@ struct Request {
     path: String,
     query: String,
     headers: HeaderMap,
-    peer: SocketAddr,
+    origin: Origin,
     version: Version,
     body: body::Incoming,
     /// Some of the body was asked for: a client that waited for leave to send it has it.
@@ -117,6 +121,7 @@ pub struct Extender {
     settings: Arc<Settings>,
     door: Door,
     zone: dates::Zone,
+    turns: Arc<Turns>,
     metrics: Metrics,
 }
 
@@ -131,6 +136,7 @@ impl Extender {
     pub fn new(settings: Arc<Settings>, door: Door, metrics: Metrics) -> Result<Self, dates::UnknownZone> {
         let zone = dates::Zone::named(&settings.extender.timezone)?;
         Ok(Self {
+            turns: Turns::new(&settings.inbound),
             settings,
             door,
             zone,
@@ -138,10 +144,10 @@ impl Extender {
         })
     }
 
-    /// The caller of this key as of now, if it may still change something.
+    /// Who asked for this operation as of now, if they still may.
     #[must_use]
-    pub fn still_admits(&self, caller_key: &str) -> Option<Caller> {
-        self.door.still_admits(caller_key)
+    pub fn still_admits(&self, report: &Report) -> Option<Caller> {
+        self.door.still_admits(report)
     }
 
     /// The one filter behind which every request is answered. It rejects nothing.
@@ -164,13 +170,15 @@ impl Extender {
                       body| {
                     let extender = Arc::clone(&self);
                     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+                    let proxies = &extender.settings.inbound.trusted_proxies;
+                    let connection = peer.map_or(unknown, |Peer(address)| address);
                     let request = Request {
                         id: request_id(&headers),
+                        origin: Origin::of(connection, &headers, proxies),
                         method,
                         path: path.as_str().to_owned(),
                         query,
                         headers,
-                        peer: peer.map_or(unknown, |Peer(address)| address),
                         version: version.unwrap_or_default(),
                         body: incoming(body),
                         body_begun: false,
@@ -219,8 +227,16 @@ impl Extender {
 
     /// The checks, in the contract's order.
     async fn judge(&self, request: &mut Request) -> Result<Success, Error> {
+        if !request.origin.is_allowed(&self.settings.inbound) {
+            return Err(Error::not_from_there());
+        }
         let query = Query::parse(&request.query);
-        let admitted = self.admit(request, &query).await?;
+        let is_foreign = self.is_foreign(request);
+        if is_foreign && self.door.asks_cloud_for(&request.headers) {
+            // Before its credential, which the browser may have added: no page is to cause a call.
+            return Err(Error::cross_site());
+        }
+        let (admitted, _turn) = self.admit(request, &query).await?;
         let _ = request.told.caller.set(admitted.caller.name.to_string());
         let target = target::parse(&request.path, &self.settings.extender.prefixes);
         let (name, asked, role) = target
@@ -241,12 +257,17 @@ impl Extender {
         if browser::wants_xml_alone(&request.headers) {
             return Err(Error::not_acceptable());
         }
-        let foreign = self.settings.inbound.mode == Mode::Open && !browser::is_for_loopback(&request.headers);
-        if foreign || browser::is_cross_site(&request.headers) {
+        if is_foreign {
             return Err(Error::cross_site());
         }
         if role == Role::Administrator && admitted.role != Role::Administrator {
             return Err(Error::not_an_administrator());
+        }
+        if let Asked::Call(call, group) = &asked {
+            if !admitted.scope.holds_call(*call) {
+                return Err(Error::operation_out_of_scope(name));
+            }
+            within(&admitted.scope, group.iter().map(GroupName::as_str))?;
         }
         let result = match asked {
             Asked::Call(call, group) => self.perform(call, group, &admitted, &query, request).await,
@@ -262,15 +283,31 @@ impl Extender {
         result
     }
 
-    async fn admit(&self, request: &Request, query: &Query) -> Result<Admitted, Error> {
-        self.door
-            .admit(&request.headers, request.peer.ip(), &request.id)
-            .await
-            .map_err(|denied| {
-                tracing::info!(request = %request.id, peer = %request.peer, reason = ?denied, "not let in");
-                let asks = denied == auth::Denied::NoCredential && query.first("os_authType") == Some("basic");
-                Error::denied(denied, asks || self.settings.inbound.always_challenge)
-            })
+    /// Whether a page of another site may have sent the request.
+    fn is_foreign(&self, request: &Request) -> bool {
+        let is_rebound = self.settings.inbound.mode == Mode::Open && !browser::is_for_loopback(&request.headers);
+        is_rebound || browser::is_cross_site(&request.headers)
+    }
+
+    async fn admit(&self, request: &Request, query: &Query) -> Result<(Admitted, Turn), Error> {
+        let admitted = self.door.admit(&request.headers, request.origin.client(), &request.id);
+        let admitted = admitted.await.map_err(|denied| {
+            tracing::info!(request = %request.id, peer = %request.origin, reason = ?denied, "not let in");
+            let asks = denied == auth::Denied::NoCredential && query.first("os_authType") == Some("basic");
+            Error::denied(denied, asks || self.settings.inbound.always_challenge)
+        })?;
+        let turn = self.turns.take(&admitted.caller);
+        let turn = turn.map_err(|many| Error::too_many_requests(many.retry_after))?;
+        Ok((admitted, turn))
+    }
+}
+
+/// Holds names of groups against a scope.
+fn within<'n>(scope: &Scope, groups: impl Iterator<Item = &'n str>) -> Result<(), Error> {
+    let outside: Vec<&str> = groups.filter(|name| !scope.holds_group(name)).collect();
+    match outside.split_first() {
+        None => Ok(()),
+        Some((first, others)) => Err(Error::group_out_of_scope(first, others.len())),
     }
 }
 

@@ -1,6 +1,5 @@
 //! From what a call came to, to the answer: status, headers, body; and the log line and figures beside it.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -13,6 +12,7 @@ use warp::reply::Reply as _;
 
 use super::calls::Success;
 use super::delivery::Delivery;
+use super::origin::Origin;
 use super::{Error, Request, wire};
 use crate::directory::{Conduct, Watch};
 use crate::metrics::{Inbound, Metrics};
@@ -46,7 +46,7 @@ pub(super) struct Told {
 #[derive(Clone)]
 pub(super) struct Record {
     id: RequestId,
-    peer: SocketAddr,
+    origin: Origin,
     method: Method,
     path: String,
     from: Instant,
@@ -58,7 +58,7 @@ impl Record {
     pub(super) fn of(request: &Request, metrics: Metrics) -> Self {
         Self {
             id: request.id.clone(),
-            peer: request.peer,
+            origin: request.origin,
             method: request.method.clone(),
             path: without_parameters(&request.path),
             from: Instant::now(),
@@ -109,11 +109,15 @@ impl Record {
         metrics.requests.get_or_create(&Inbound { call, status }).inc();
         metrics.request_seconds.observe(took);
         let Self {
-            id, peer, method, path, ..
+            id,
+            origin,
+            method,
+            path,
+            ..
         } = self;
         let caller = self.told.caller.get();
         // The path alone: a query may hold a password (`os_password`).
-        tracing::info!(request = %id, %peer, caller, %method, path, status, seconds = took, "answered");
+        tracing::info!(request = %id, peer = %origin, caller, %method, path, status, seconds = took, "answered");
     }
 
     fn succeed(&self, success: Success) -> Response<Bytes> {

@@ -1,8 +1,10 @@
-//! The accept loop: warp's filters behind connections of our own, with a cap on connections, a time for heads and
-//! handshakes, TLS, and a stop that lets running requests end.
+//! The accept loop: warp's filters behind connections of our own, from the networks that are allowed, with a cap on
+//! connections, a time for heads and handshakes, TLS, and a stop that lets running requests end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,25 +12,81 @@ use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 
 use super::line::{Answers, Line, Pulse, Socket, Wanted, Watched};
+use super::places::{Activity, Busy, Entry, Place, Places, Share};
+use super::tls;
 use crate::extender::{Delivery, Peer};
+use crate::metrics::Metrics;
+use crate::settings::Network;
+
+/// Fields of a request's head, and bytes of it; more is answered 431.
+const MOST_FIELDS: usize = 128;
+const MOST_HEAD: usize = 64 * 1024;
+
+/// Connections that the kernel keeps until they are accepted, where it lets so many be kept. One more is asked to come again
+/// a second later, whoever it is.
+const BACKLOG: u32 = 4096;
+
+/// Opens a listener.
+///
+/// # Errors
+/// The address cannot be had.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A facade that was stopped a moment ago left connections behind that hold the address. Elsewhere than on Unix this
+    // would let two listen at it.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// The bounds of one listener.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
-    /// Until a request's head, or an idle connection's next one, must be there; a TLS handshake as well.
+    /// Of these from one address; 0: no limit.
+    pub connections_of_one: usize,
+    /// Until a request's head, or an idle connection's next one, must be there.
     pub head: Duration,
+    /// Until a TLS handshake must be done.
+    pub handshake: Duration,
+    /// From where connections are taken; empty: from everywhere.
+    pub networks: Vec<Network>,
+    /// Through whom others come: from there they are taken in any case, and as many as there are places.
+    pub proxies: Vec<Network>,
+}
+
+impl Limits {
+    /// Whether connections from this address are taken, and how many.
+    fn share(&self, address: IpAddr) -> Option<Share> {
+        if self.proxies.iter().any(|proxy| proxy.contains(address)) {
+            return Some(Share::Unlimited);
+        }
+        let is_allowed = self.networks.is_empty() || self.networks.iter().any(|network| network.contains(address));
+        is_allowed.then_some(Share::Limited)
+    }
+}
+
+/// What is behind a listener.
+pub struct Service {
+    /// Answers every request.
+    pub filter: BoxedFilter<(warp::reply::Response,)>,
+    /// Where TLS is spoken.
+    pub tls: Option<tls::Current>,
+    /// Where what happens to connections is counted.
+    pub metrics: Metrics,
 }
 
 /// The connections still open after the listener was closed.
@@ -46,62 +104,115 @@ impl Open {
     }
 }
 
-/// Serves `filter` until `stop`; then accepts no more, and returns the connections that are left.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    filter: BoxedFilter<(warp::reply::Response,)>,
-    limits: Limits,
-    stop: CancellationToken,
-) -> Open {
-    let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+/// Serves until `stop`; then accepts no more, and returns the connections that are left.
+pub async fn serve(listener: TcpListener, service: Service, limits: Limits, stop: CancellationToken) -> Open {
+    let places = Places::new(limits.connections, limits.connections_of_one);
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .half_close(true)
-        .max_headers(128);
+        .max_headers(MOST_FIELDS)
+        .max_buf_size(MOST_HEAD);
     loop {
-        let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place,
-            () = stop.cancelled() => break,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        let (Ok(place), Ok((socket, peer))) = (place, accepted) else {
+        let Ok((socket, peer)) = accepted else {
             // Out of file descriptors, most likely: a moment later there may be one.
             tracing::warn!("a connection could not be accepted");
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
+        let Some(share) = limits.share(peer.ip()) else {
+            service.metrics.connection_closed("network");
+            tracing::debug!(%peer, "a connection from a network that is not allowed");
+            continue;
+        };
+        let entry = places.enter(peer.ip(), share);
+        if let Entry::Refused(reason) = entry {
+            service.metrics.connection_closed(reason);
+            tracing::debug!(%peer, reason, "a connection for which there is no place");
+            continue;
+        }
+        let connection = Connection {
+            peer,
+            tls: service.tls.clone(),
+            handshake: limits.handshake,
+            metrics: service.metrics.clone(),
+        };
+        let (http, watcher, filter, stop) = (http.clone(), graceful.watcher(), service.filter.clone(), stop.clone());
+        tokio::spawn(async move {
+            let place = match entry {
+                Entry::Place(place) => Some(place),
+                Entry::Wait(turn) => tokio::select! {
+                    place = turn.come() => place,
+                    () = stop.cancelled() => None,
+                },
+                Entry::Refused(_) => None,
+            };
+            if let Some(place) = place {
+                connection.serve(socket, place, http, watcher, filter).await;
+            }
+        });
+    }
+    Open(graceful)
+}
+
+/// One connection that was accepted.
+struct Connection {
+    peer: SocketAddr,
+    tls: Option<tls::Current>,
+    handshake: Duration,
+    metrics: Metrics,
+}
+
+impl Connection {
+    async fn serve(
+        self,
+        socket: TcpStream,
+        place: Place,
+        http: hyper::server::conn::http1::Builder,
+        watcher: hyper_util::server::graceful::Watcher,
+        filter: BoxedFilter<(warp::reply::Response,)>,
+    ) {
+        let peer = self.peer;
         // Answers are written whole; waiting for more to send would only delay them.
         let _ = socket.set_nodelay(true);
         let pulse = Arc::new(Pulse::of(&socket));
-        let (http, tls, watcher, filter) = (http.clone(), tls.clone(), graceful.watcher(), filter.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            let socket = match tls {
+        let served = async {
+            let socket = match &self.tls {
                 None => Socket::Plain(socket),
-                Some(tls) => match tokio::time::timeout(limits.head, tls.accept(socket)).await {
+                Some(tls) => match tokio::time::timeout(self.handshake, tls.acceptor().accept(socket)).await {
                     Ok(Ok(socket)) => Socket::Tls(Box::new(socket)),
                     Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake"),
                     Err(_elapsed) => return tracing::debug!(%peer, "TLS handshake: too slow"),
                 },
             };
-            let answers = Answers::default();
-            let line = TokioIo::new(Line::new(socket, answers.clone()));
+            let (answers, activity) = (Answers::default(), place.activity());
+            let line = TokioIo::new(Line::new(socket, answers.clone(), Arc::clone(&activity)));
             let service = hyper::service::service_fn(move |request| {
-                front(request, peer, filter.clone(), answers.clone(), Arc::clone(&pulse))
+                let front = Front {
+                    peer,
+                    answers: answers.clone(),
+                    pulse: Arc::clone(&pulse),
+                    activity: Arc::clone(&activity),
+                };
+                front.answer(request, filter.clone())
             });
-            let served = watcher.watch(http.serve_connection(line, service)).await;
-            if let Err(error) = served {
+            if let Err(error) = watcher.watch(http.serve_connection(line, service)).await {
                 tracing::debug!(%peer, %error, "connection");
             }
-        });
+        };
+        tokio::select! {
+            () = served => {}
+            () = place.wanted() => {
+                self.metrics.connection_closed("idle");
+                tracing::debug!(%peer, "an idle connection had to go for another one");
+            }
+        }
     }
-    Open(graceful)
 }
 
 /// How long a client that has closed its half is worked for.
@@ -121,54 +232,90 @@ fn given_up() -> Response<Body> {
 
 type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What must be settled before warp sees a request.
-async fn front(
-    mut request: Request<Incoming>,
+/// What a request's connection is to it.
+struct Front {
     peer: SocketAddr,
-    filter: BoxedFilter<(warp::reply::Response,)>,
     answers: Answers,
     pulse: Arc<Pulse>,
-) -> Result<Response<Body>, std::convert::Infallible> {
-    if request.uri().path_and_query().is_none() {
-        // `CONNECT host:port` has no path, and warp 0.4.3 panics when it looks for one.
-        let body = Bytes::from_static(b"{\"message\":\"Bad request target\",\"status-code\":400}");
-        let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
-        *response.status_mut() = StatusCode::BAD_REQUEST;
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-        return Ok(response);
+    activity: Arc<Activity>,
+}
+
+impl Front {
+    /// Settles what must be settled before warp sees a request, and has it answered.
+    async fn answer(
+        self,
+        mut request: Request<Incoming>,
+        filter: BoxedFilter<(warp::reply::Response,)>,
+    ) -> Result<Response<Body>, std::convert::Infallible> {
+        let busy = self.activity.busy();
+        if request.uri().path_and_query().is_none() {
+            // `CONNECT host:port` has no path, and warp 0.4.3 panics when it looks for one.
+            let body = Bytes::from_static(b"{\"message\":\"Bad request target\",\"status-code\":400}");
+            let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            return Ok(response);
+        }
+        // An absolute-form target outranks the Host header (RFC 9112, section 3.2.2).
+        if let Some(authority) = request.uri().authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            request.headers_mut().insert(HOST, host);
+        }
+        request.extensions_mut().insert(Peer(self.peer));
+        let version = request.version();
+        request.extensions_mut().insert(version);
+        let wanted = if request.method() == Method::HEAD {
+            Wanted::Nothing
+        } else {
+            Wanted::Everything
+        };
+        let mut service = warp::service(filter);
+        let mut response = tokio::select! {
+            biased;
+            Ok(response) = tower_service::Service::call(&mut service, request) => response,
+            // A client may close its half and wait for an answer, though not for ever: nobody can tell it from one that is
+            // gone.
+            () = self.pulse.stopped(HALF_CLOSED) => return Ok(given_up()),
+        };
+        let delivery = response.extensions_mut().remove::<Delivery>();
+        let answers = self.answers;
+        Ok(response.map(|body| {
+            let body = Held { body, _busy: busy };
+            match delivery {
+                Some(delivery) => Watched::new(body, wanted, delivery, answers)
+                    .map_err(Into::into)
+                    .boxed_unsync(),
+                None => body.map_err(Into::into).boxed_unsync(),
+            }
+        }))
     }
-    // An absolute-form target outranks the Host header (RFC 9112, section 3.2.2).
-    if let Some(authority) = request.uri().authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        request.headers_mut().insert(HOST, host);
+}
+
+/// A body on whose connection something is being answered for as long as it is there.
+struct Held<B> {
+    body: B,
+    _busy: Busy,
+}
+
+impl<B: hyper::body::Body + Unpin> hyper::body::Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
     }
-    request.extensions_mut().insert(Peer(peer));
-    let version = request.version();
-    request.extensions_mut().insert(version);
-    let wanted = if request.method() == Method::HEAD {
-        Wanted::Nothing
-    } else {
-        Wanted::Everything
-    };
-    let mut service = warp::service(filter);
-    let mut response = tokio::select! {
-        biased;
-        Ok(response) = tower_service::Service::call(&mut service, request) => response,
-        // A client may close its half and wait for an answer, though not for ever: nobody can tell it from one that is
-        // gone.
-        () = pulse.stopped(HALF_CLOSED) => return Ok(given_up()),
-    };
-    let delivery = response.extensions_mut().remove::<Delivery>();
-    Ok(response.map(|body| match delivery {
-        Some(delivery) => Watched::new(body, wanted, delivery, answers)
-            .map_err(Into::into)
-            .boxed_unsync(),
-        None => body.map_err(Into::into).boxed_unsync(),
-    }))
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

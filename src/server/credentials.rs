@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::files::HangUp;
 use crate::cloud::{Credentials, WARN_BEFORE};
 use crate::metrics::Metrics;
 
@@ -59,39 +60,5 @@ impl Watch {
             }
             warned.insert(standing.setting, now);
         }
-    }
-}
-
-#[cfg(unix)]
-struct HangUp(Option<tokio::signal::unix::Signal>);
-
-#[cfg(unix)]
-impl HangUp {
-    fn new() -> Self {
-        Self(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok())
-    }
-
-    async fn next(&mut self) {
-        let heard = match &mut self.0 {
-            Some(signal) => signal.recv().await,
-            None => None,
-        };
-        if heard.is_none() {
-            std::future::pending().await
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct HangUp;
-
-#[cfg(not(unix))]
-impl HangUp {
-    fn new() -> Self {
-        Self
-    }
-
-    async fn next(&mut self) {
-        std::future::pending().await
     }
 }

@@ -100,13 +100,49 @@ mod tests {
                 .all(|sentence| sentence.contains("chmod o=") && !sentence.contains("a-token"))
         );
         assert_eq!(exposed_files(&settings, None).len(), 1);
-        // Each `*_file` beside a secret is looked at.
-        let defaults = crate::settings::DEFAULTS;
-        let named = defaults
-            .lines()
-            .filter(|line| line.contains("_file = ") && !line.starts_with('#'));
-        let without_secrets = ["accounts_file", "map_file", "tls_cert_file", "ca_file"];
-        let with_secrets = named.filter(|line| !without_secrets.iter().any(|name| line.starts_with(name)));
-        assert_eq!(with_secrets.count(), files(&settings).len());
+    }
+
+    #[test]
+    fn each_file_that_a_setting_names_for_a_secret_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        std::fs::write(&path, "a-token").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
+        let without_secrets = [
+            "accounts_file",
+            "map_file",
+            "tls_cert_file",
+            "tls_client_ca_file",
+            "ca_file",
+        ];
+        let (mut section, mut count) = ("", 0);
+        for line in crate::settings::DEFAULTS.lines() {
+            if line.starts_with('[') {
+                section = line.trim_matches(['[', ']']);
+            }
+            let Some((key, _)) = line.split_once("_file = ").filter(|_| !line.starts_with('#')) else {
+                continue;
+            };
+            if without_secrets.iter().any(|name| line.starts_with(name)) {
+                continue;
+            }
+            let kind = if key == "client_secret" {
+                "service_account"
+            } else {
+                "api_token"
+            };
+            let overlay = format!("[cloud]\nkind = {kind:?}\n{section}.{key}_file = {path:?}");
+            let overlay = overlay.replace("\ncloud.", "\n");
+            let overlay = if section.starts_with("cloud") {
+                overlay
+            } else {
+                format!("[{section}]\n{key}_file = {path:?}")
+            };
+            let settings = Settings::load(None, &overlay, Some(crate::settings::Variables::new())).unwrap();
+            let told = exposed_files(&settings, None);
+            assert_eq!(told.len(), 1, "{section}.{key}_file");
+            count += 1;
+        }
+        assert!(count >= 7, "{count}");
     }
 }

@@ -1,10 +1,11 @@
 //! The identity map's life: read anew at SIGHUP and when its file has changed. A faulty new file is refused, and the
-//! map in use stays. Without a file there is nothing to read, and a SIGHUP does not end the program all the same.
+//! map in use stays.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
+use super::files::{self, Cause, Stamps};
 use crate::directory::identity::{Current, Faults, Map};
 use crate::metrics::Metrics;
 use crate::settings::{PrimaryRule, Settings, seconds};
@@ -12,37 +13,10 @@ use crate::settings::{PrimaryRule, Settings, seconds};
 /// Looks after the map's file.
 pub struct Watch {
     path: Option<PathBuf>,
-    hang_up: HangUp,
+    file: files::Watch,
     primary: PrimaryRule,
-    every: Duration,
     current: Arc<Current>,
-    /// The file that is in use, or was refused.
-    dealt_with: Option<Stamp>,
     metrics: Metrics,
-}
-
-/// What tells one state of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    changed: SystemTime,
-    length: u64,
-    inode: u64,
-}
-
-impl Stamp {
-    /// The file's state now; to be taken before it is read.
-    pub fn of(path: &Path) -> Option<Self> {
-        let data = std::fs::metadata(path).ok()?;
-        #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(&data);
-        #[cfg(not(unix))]
-        let inode = 0;
-        Some(Self {
-            changed: data.modified().ok()?,
-            length: data.len(),
-            inode,
-        })
-    }
 }
 
 /// Tells metrics and log of a map that is going to be used.
@@ -57,14 +31,14 @@ pub fn welcome(map: &Map, metrics: &Metrics) {
 }
 
 impl Watch {
-    /// A watch over the file that is set; as it was at `read` it has been read into `current`. Takes the signal over.
-    pub fn new(settings: &Settings, read: Option<Stamp>, current: Arc<Current>, metrics: Metrics) -> Self {
+    /// A watch over the file that is set; as it was at `read` it has been read into `current`.
+    pub fn new(settings: &Settings, read: Stamps, current: Arc<Current>, metrics: Metrics) -> Self {
+        let path = settings.identity.map_file.clone();
+        let every = seconds(settings.identity.map_reload_s);
         Self {
-            dealt_with: read,
-            every: seconds(settings.identity.map_reload_s),
+            file: files::Watch::new(path.clone().into_iter().collect(), every, read),
+            path,
             primary: settings.identity.primary_username,
-            path: settings.identity.map_file.clone(),
-            hang_up: HangUp::new(),
             current,
             metrics,
         }
@@ -72,30 +46,18 @@ impl Watch {
 
     /// Watches for ever.
     pub async fn run(mut self) {
-        let Some(path) = self.path.take() else {
-            loop {
-                self.hang_up.next().await;
-                tracing::info!("no identity map is set (identity.map_file), so there is nothing to read anew");
-            }
-        };
-        let mut seen = self.dealt_with;
         loop {
-            let asked = tokio::select! {
-                () = self.hang_up.next() => true,
-                () = tokio::time::sleep(self.every), if !self.every.is_zero() => false,
-            };
-            let now = Stamp::of(&path);
-            // A file that is being written changes again: it is read once it has lain still.
-            let lies_still = now == seen;
-            seen = now;
-            if asked || (now.is_some() && now != self.dealt_with && lies_still) {
-                self.dealt_with = now;
-                self.read(path.clone(), asked).await;
+            let cause = self.file.next().await;
+            match self.path.clone() {
+                Some(path) => self.read(path, cause).await,
+                None => {
+                    tracing::info!("no identity map is set (identity.map_file), so there is nothing to read anew");
+                }
             }
         }
     }
 
-    async fn read(&self, path: PathBuf, asked: bool) {
+    async fn read(&self, path: PathBuf, cause: Cause) {
         let from = Instant::now();
         let primary = self.primary;
         let read = tokio::task::spawn_blocking(move || Map::read(&path, primary)).await;
@@ -103,7 +65,8 @@ impl Watch {
             Ok(Ok(map)) => {
                 let (before, accounts) = (self.current.now().len(), map.len());
                 let lost = |now: usize, before: usize| now < before / 2;
-                if !asked && (lost(accounts, before) || lost(map.rows(), self.current.now().rows())) {
+                let has_lost = lost(accounts, before) || lost(map.rows(), self.current.now().rows());
+                if cause == Cause::Changed && has_lost {
                     let fault = format!(
                         "it has {} rows with {accounts} accounts where {} with {before} are in use; a SIGHUP says that this is \
                          meant",
@@ -116,7 +79,7 @@ impl Watch {
                 welcome(&map, &self.metrics);
                 self.current.replace(map);
                 self.metrics.map_reload("done");
-                tracing::info!(accounts, before, asked, took = ?from.elapsed(), "the identity map was read anew");
+                tracing::info!(accounts, before, ?cause, took = ?from.elapsed(), "the identity map was read anew");
             }
             Ok(Err(faults)) => self.refuse(&faults),
             Err(error) => self.refuse(&Faults(vec![error.to_string()])),
@@ -134,40 +97,5 @@ impl Watch {
             more,
             "the identity map's new file is refused, and the one before stays in use; `extender-facade check` tells all faults"
         );
-    }
-}
-
-/// The signal that asks for a new reading.
-#[cfg(unix)]
-struct HangUp(Option<tokio::signal::unix::Signal>);
-
-#[cfg(unix)]
-impl HangUp {
-    fn new() -> Self {
-        let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
-        Self(signal.ok())
-    }
-
-    async fn next(&mut self) {
-        if let Some(signal) = &mut self.0
-            && signal.recv().await.is_some()
-        {
-            return;
-        }
-        std::future::pending().await
-    }
-}
-
-#[cfg(not(unix))]
-struct HangUp;
-
-#[cfg(not(unix))]
-impl HangUp {
-    fn new() -> Self {
-        Self
-    }
-
-    async fn next(&mut self) {
-        std::future::pending().await
     }
 }

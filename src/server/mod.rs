@@ -1,11 +1,14 @@
 //! The running program: puts the parts together, serves until it is told to stop, and stops without losing anything.
 
 mod accept;
+mod accounts;
 mod credentials;
 mod exposed;
+mod files;
 mod inspect;
 mod line;
 mod map;
+mod places;
 mod stop;
 mod tls;
 
@@ -20,7 +23,6 @@ use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
@@ -43,11 +45,13 @@ pub struct Server {
     process: Arc<Process>,
     extender: Arc<Extender>,
     admin: Arc<Admin>,
-    tls: Option<TlsAcceptor>,
-    watch: map::Watch,
+    tls: Option<tls::Watch>,
+    map: map::Watch,
+    accounts: Option<accounts::Watch>,
     credentials: credentials::Watch,
     /// Cloud as the facade's own credential sees it, where there is one.
     eyes: Option<Arc<Directory>>,
+    metrics: Metrics,
     /// Held until the last answer is given.
     _lock: StateLock,
 }
@@ -94,7 +98,7 @@ pub fn load_accounts(settings: &Settings) -> Result<Option<Accounts>, Faults> {
 /// What is wrong with them.
 pub fn check_files(settings: &Settings) -> Result<Vec<String>, Faults> {
     let (mut notes, mut faults) = (Vec::new(), Vec::new());
-    faults.extend(tls(settings).err());
+    faults.extend(tls::Files::of(&settings.inbound).and_then(|files| files.read().err()));
     let dir = &settings.state_dir;
     match StateLock::ask(dir) {
         // The audit is open over there: what it is writing must not be taken for half a line.
@@ -126,13 +130,6 @@ pub fn check_files(settings: &Settings) -> Result<Vec<String>, Faults> {
         Ok(notes)
     } else {
         Err(Faults(faults))
-    }
-}
-
-fn tls(settings: &Settings) -> Result<Option<TlsAcceptor>, String> {
-    match (&settings.inbound.tls_cert_file, &settings.inbound.tls_key_file) {
-        (Some(cert), Some(key)) => tls::acceptor(cert, key).map(Some),
-        _ => Ok(None),
     }
 }
 
@@ -259,8 +256,9 @@ impl Server {
         if let Err(fault) = settings.validate() {
             gather(fault);
         }
-        let stamp = settings.identity.map_file.as_deref().and_then(map::Stamp::of);
+        let map_read = files::stamps(&settings.identity.map_file);
         let map = load_map(&settings).map_err(&mut gather).ok();
+        let accounts_read = files::stamps(&settings.inbound.accounts_file);
         let accounts = load_accounts(&settings).map_err(&mut gather).ok();
         let (Some(map), Some(accounts)) = (map, accounts) else {
             return Err(Faults(faults));
@@ -271,7 +269,10 @@ impl Server {
         let one = |fault: String| Faults(vec![fault]);
         let settings = Arc::new(settings);
         let metrics = Metrics::new();
-        let tls = tls(&settings).map_err(one)?;
+        let tls = tls::Files::of(&settings.inbound)
+            .map(|files| tls::Watch::over(files, &settings.inbound, metrics.clone()))
+            .transpose()
+            .map_err(one)?;
         let lock = StateLock::take(&settings.state_dir).map_err(|e| one(e.to_string()))?;
         let books = books(&settings, &metrics);
         let store = Store::open(&settings.state_dir, metrics.clone()).map_err(|e| one(e.to_string()))?;
@@ -301,6 +302,9 @@ impl Server {
         });
         let directory = || eyes.clone().ok_or_else(|| one("no credential for Cloud".to_owned()));
         let visitors = || Visitors::new(Arc::clone(&client), Arc::clone(&process));
+        let accounts_watch = accounts.clone().zip(settings.inbound.accounts_file.clone());
+        let accounts_watch = accounts_watch
+            .map(|(accounts, path)| accounts::Watch::new(path, &settings, accounts_read, accounts, metrics.clone()));
         let door = match (settings.inbound.mode, accounts) {
             (Mode::Open, _) => Door::Open(directory()?),
             (Mode::Accounts, Some(accounts)) => Door::Accounts(accounts, directory()?),
@@ -311,7 +315,7 @@ impl Server {
             tracing::warn!("inbound.listen is open to others without TLS: put a proxy that speaks TLS before it");
         }
         let extender = Extender::new(Arc::clone(&settings), door, metrics.clone()).map_err(|e| one(e.to_string()))?;
-        let watch = map::Watch::new(&settings, stamp, map, metrics.clone());
+        let map = map::Watch::new(&settings, map_read, map, metrics.clone());
         let admin = Admin::new(
             client,
             Arc::clone(&process),
@@ -324,8 +328,10 @@ impl Server {
         Ok(Self {
             eyes,
             settings,
-            watch,
-            credentials: credentials::Watch::new(credentials, metrics),
+            map,
+            accounts: accounts_watch,
+            credentials: credentials::Watch::new(credentials, metrics.clone()),
+            metrics,
             process,
             extender: Arc::new(extender),
             admin: Arc::new(admin),
@@ -339,17 +345,13 @@ impl Server {
     /// # Errors
     /// An address that cannot be had.
     pub async fn bind(settings: &Settings) -> Result<Listeners, Faults> {
-        let bind = |key, address: SocketAddr| async move {
-            TcpListener::bind(address)
-                .await
-                .map_err(|e| Faults(vec![format!("{key} {address}: {e}")]))
+        let bind = |key, address: SocketAddr| {
+            accept::listen(address).map_err(|e| Faults(vec![format!("{key} {address}: {e}")]))
         };
+        let admin = settings.admin.listen.map(|address| bind("admin.listen", address));
         Ok(Listeners {
-            inbound: bind("inbound.listen", settings.inbound.listen).await?,
-            admin: match settings.admin.listen {
-                Some(address) => Some(bind("admin.listen", address).await?),
-                None => None,
-            },
+            inbound: bind("inbound.listen", settings.inbound.listen)?,
+            admin: admin.transpose()?,
         })
     }
 
@@ -358,30 +360,45 @@ impl Server {
         let inbound = &self.settings.inbound;
         let limits = accept::Limits {
             connections: inbound.max_connections,
+            connections_of_one: inbound.max_connections_per_address,
             head: seconds(inbound.header_timeout_s),
+            handshake: seconds(inbound.tls_handshake_timeout_s),
+            networks: inbound.allow_networks.clone(),
+            proxies: inbound.trusted_proxies.clone(),
         };
         // Probes and figures are wanted until the very end.
         let admin_stop = CancellationToken::new();
         let admin = listeners.admin.map(|listener| {
             let limits = accept::Limits {
                 connections: 64,
-                ..limits
+                connections_of_one: 0,
+                networks: Vec::new(),
+                proxies: Vec::new(),
+                ..limits.clone()
             };
-            let filter = admin::filter(Arc::clone(&self.admin));
-            tokio::spawn(accept::serve(listener, None, filter, limits, admin_stop.clone()))
+            let service = accept::Service {
+                filter: admin::filter(Arc::clone(&self.admin)),
+                tls: None,
+                metrics: self.metrics.clone(),
+            };
+            tokio::spawn(accept::serve(listener, service, limits, admin_stop.clone()))
         });
         let extender = Arc::clone(&self.extender);
         self.process
-            .restore(self.eyes.clone(), |caller_key| extender.still_admits(caller_key))
+            .restore(self.eyes.clone(), |report| extender.still_admits(report))
             .await;
-        let watching = tokio::spawn(self.watch.run());
-        let warning = tokio::spawn(self.credentials.run());
+        let service = accept::Service {
+            filter: Arc::clone(&self.extender).filter(),
+            tls: self.tls.as_ref().map(tls::Watch::current),
+            metrics: self.metrics,
+        };
+        let mut watching = vec![tokio::spawn(self.map.run()), tokio::spawn(self.credentials.run())];
+        watching.extend(self.accounts.map(|watch| tokio::spawn(watch.run())));
+        watching.extend(self.tls.map(|watch| tokio::spawn(watch.run())));
         let forgetting = tokio::spawn(Arc::clone(&self.process).forget_old_reports());
-        let filter = Arc::clone(&self.extender).filter();
-        let open = accept::serve(listeners.inbound, self.tls, filter, limits, stop.begin.clone()).await;
+        let open = accept::serve(listeners.inbound, service, limits, stop.begin.clone()).await;
 
-        watching.abort();
-        warning.abort();
+        watching.iter().for_each(tokio::task::JoinHandle::abort);
         forgetting.abort();
         self.admin.stopping();
         let from = Instant::now();

@@ -3,6 +3,7 @@
 
 mod cloud;
 mod credential;
+mod network;
 mod parse;
 mod secret;
 mod validate;
@@ -18,6 +19,8 @@ use serde::Deserialize;
 
 pub use cloud::{AdminApi, Cloud, JiraApi, Pays, ScimApi, ScimMatch, ScimRead};
 pub use credential::{Credential, CredentialKind};
+pub use network::Network;
+use network::networks;
 pub use parse::end_of;
 use parse::{list, names, optional_address, optional_path, words};
 pub use secret::Origin;
@@ -64,10 +67,21 @@ pub struct Inbound {
     pub tls_cert_file: Option<PathBuf>,
     #[serde(deserialize_with = "optional_path")]
     pub tls_key_file: Option<PathBuf>,
+    #[serde(deserialize_with = "optional_path")]
+    pub tls_client_ca_file: Option<PathBuf>,
+    pub tls_handshake_timeout_s: u64,
+    pub reload_s: u64,
+    #[serde(deserialize_with = "networks")]
+    pub allow_networks: Vec<Network>,
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<Network>,
     pub max_body_bytes: usize,
     pub body_timeout_s: u64,
     pub header_timeout_s: u64,
     pub max_connections: usize,
+    pub max_connections_per_address: usize,
+    pub max_requests_at_once: usize,
+    pub max_requests_per_second: u32,
     pub always_challenge: bool,
 }
 
@@ -462,6 +476,46 @@ mod tests {
                 .to_string()
                 .contains("max_removed_percent")
         );
+    }
+
+    #[test]
+    fn networks_are_lists_or_texts_and_a_wrong_one_is_named() {
+        let settings = with(&[("FACADE__INBOUND__ALLOW_NETWORKS", "10.0.0.0/8, 2001:db8::/32,127.0.0.1")]).unwrap();
+        assert_eq!(settings.inbound.allow_networks.len(), 3);
+        assert!(
+            with(&[("FACADE__INBOUND__ALLOW_NETWORKS", "")])
+                .unwrap()
+                .inbound
+                .allow_networks
+                .is_empty()
+        );
+        let fault = with(&[("FACADE__INBOUND__TRUSTED_PROXIES", "10.0.0.1/8")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            fault.contains("inbound.trusted_proxies") && fault.contains("10.0.0.0/8"),
+            "{fault}"
+        );
+        for (key, value, part) in [
+            (
+                "FACADE__INBOUND__TRUSTED_PROXIES",
+                "0.0.0.0/0",
+                "inbound.trusted_proxies",
+            ),
+            (
+                "FACADE__INBOUND__TLS_CLIENT_CA_FILE",
+                "ca.pem",
+                "inbound.tls_client_ca_file",
+            ),
+            (
+                "FACADE__INBOUND__TLS_HANDSHAKE_TIMEOUT_S",
+                "0",
+                "tls_handshake_timeout_s",
+            ),
+        ] {
+            let faults = with(&[(key, value)]).unwrap().validate().unwrap_err().to_string();
+            assert!(faults.contains(part), "{key}: {faults}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 
-use super::{Cloud, Faults, Mode, NameKind, PROTECTED_ID, Settings};
+use super::{Cloud, Faults, Mode, NameKind, Network, PROTECTED_ID, Settings};
 
 impl Settings {
     /// Every value that cannot be meant.
@@ -34,6 +34,19 @@ impl Settings {
         check(
             inbound.tls_cert_file.is_some() == inbound.tls_key_file.is_some(),
             "inbound.tls_cert_file and inbound.tls_key_file go together",
+        );
+        check(
+            inbound.tls_client_ca_file.is_none() || inbound.tls_cert_file.is_some(),
+            "inbound.tls_client_ca_file asks clients for certificates, which takes TLS: give inbound.tls_cert_file and \
+             tls_key_file",
+        );
+        check(
+            inbound.tls_handshake_timeout_s > 0,
+            "inbound.tls_handshake_timeout_s must be at least 1",
+        );
+        check(
+            !inbound.trusted_proxies.iter().any(Network::is_everybody),
+            "inbound.trusted_proxies must not be everybody: whoever is in it may say that he is anybody",
         );
         check(inbound.max_body_bytes > 0, "inbound.max_body_bytes must be at least 1");
         check(
@@ -244,7 +257,7 @@ impl Settings {
 
 impl Settings {
     /// Every setting that is a time.
-    fn durations(&self) -> [(&'static str, u64); 24] {
+    fn durations(&self) -> [(&'static str, u64); 26] {
         let (inbound, extender, cache, cloud) = (&self.inbound, &self.extender, &self.cache, &self.cloud);
         [
             ("shutdown_s", self.shutdown_s),
@@ -252,6 +265,8 @@ impl Settings {
             ("inbound.passthrough_validate_s", inbound.passthrough_validate_s),
             ("inbound.body_timeout_s", inbound.body_timeout_s),
             ("inbound.header_timeout_s", inbound.header_timeout_s),
+            ("inbound.tls_handshake_timeout_s", inbound.tls_handshake_timeout_s),
+            ("inbound.reload_s", inbound.reload_s),
             ("extender.read_deadline_s", extender.read_deadline_s),
             ("extender.bulk_answer_deadline_s", extender.bulk_answer_deadline_s),
             ("extender.bulk_give_up_s", extender.bulk_give_up_s),

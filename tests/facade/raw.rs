@@ -65,6 +65,21 @@ impl Line {
         timeout(PATIENCE, self.answer(true)).await.expect("no answer")
     }
 
+    /// The next answer, where one comes whole before the other side resets the connection.
+    pub async fn hear_or_nothing(&mut self) -> Option<Answer> {
+        let mut bytes = Vec::new();
+        let _ = timeout(PATIENCE, self.0.read_to_end(&mut bytes))
+            .await
+            .expect("still open");
+        let head = String::from_utf8_lossy(&bytes).into_owned();
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some(Answer {
+            status,
+            headers: Vec::new(),
+            body: bytes,
+        })
+    }
+
     /// The next answer, which has no body whatever its headers say.
     pub async fn hear_head(&mut self) -> Option<Answer> {
         timeout(PATIENCE, self.answer(false)).await.expect("no answer")

@@ -4,6 +4,7 @@ pub mod accounts;
 mod attempts;
 mod credential;
 mod passthrough;
+mod scope;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,9 +16,10 @@ use secrecy::ExposeSecret as _;
 pub use accounts::{Accounts, Role, Verified};
 pub use credential::{Shown, shown};
 pub use passthrough::Passthrough;
+pub use scope::Scope;
 
 use crate::directory::Directory;
-use crate::model::{Caller, RequestId};
+use crate::model::{Caller, Report, RequestId};
 
 /// The door, in the mode that is set.
 pub enum Door {
@@ -35,6 +37,8 @@ pub struct Admitted {
     pub caller: Caller,
     /// What the caller may ask for.
     pub role: Role,
+    /// For what of the API it may be asked.
+    pub scope: Arc<Scope>,
     /// Groups and members as the caller may see them.
     pub directory: Arc<Directory>,
 }
@@ -46,7 +50,7 @@ const PEER: &str = "peer";
 
 /// Who stands behind an entry of the file of accounts. A name that is only spelt in another case there, after a restart,
 /// is the same caller.
-fn entered(kind: &str, verified: Verified) -> Caller {
+fn entered(kind: &str, verified: &Verified) -> Caller {
     Caller {
         key: format!("{kind} {}", accounts::fold(&verified.name)).into(),
         rights: verified.rights,
@@ -62,15 +66,15 @@ fn anonymous(peer: IpAddr) -> Caller {
     }
 }
 
-/// The caller of this key, if an entry of the file still makes an administrator of them.
-fn administrator(accounts: &Accounts, key: &str) -> Option<Caller> {
+/// The caller of this key, if an entry of the file still makes an administrator of them, and their scope.
+fn administrator(accounts: &Accounts, key: &str) -> Option<(Caller, Arc<Scope>)> {
     let (kind, name) = key.split_once(' ')?;
     let verified = match kind {
         ACCOUNT => accounts.account(name),
         TOKEN => accounts.token(name),
         _ => None,
     }?;
-    (verified.role == Role::Administrator).then(|| entered(kind, verified))
+    (verified.role == Role::Administrator).then(|| (entered(kind, &verified), verified.scope))
 }
 
 /// The caller of this key, if it is an address's.
@@ -109,6 +113,7 @@ impl Door {
             Self::Open(directory) => Ok(Admitted {
                 caller: anonymous(peer),
                 role: Role::Administrator,
+                scope: Arc::default(),
                 directory: Arc::clone(directory),
             }),
             Self::Accounts(accounts, directory) => {
@@ -130,7 +135,8 @@ impl Door {
                 })?;
                 Ok(Admitted {
                     role: verified.role,
-                    caller: entered(kind, verified),
+                    caller: entered(kind, &verified),
+                    scope: verified.scope,
                     directory: Arc::clone(directory),
                 })
             }
@@ -142,16 +148,19 @@ impl Door {
         }
     }
 
-    /// Who has this key ([`Caller::key`]), if they might still ask for changes, with their present rights: for work that
-    /// was begun for them before a restart. Mode `accounts`: the account or token of that name is still there, has not
-    /// expired and is an administrator's. Mode `open`: everybody who could be let in. Mode `passthrough`: nobody, for
-    /// their credential is not kept.
+    /// Who asked for this operation, if they might still ask for it, with their present rights: for work that was begun for
+    /// them before a restart. Mode `accounts`: the account or token of that name is still there, has not expired, is an
+    /// administrator's, and the operation is within its scope. Mode `open`: everybody who could be let in. Mode
+    /// `passthrough`: nobody, for their credential is not kept.
     #[must_use]
-    pub fn still_admits(&self, caller_key: &str) -> Option<Caller> {
+    pub fn still_admits(&self, report: &Report) -> Option<Caller> {
         match self {
-            Self::Accounts(accounts, _) => administrator(accounts, caller_key),
+            Self::Accounts(accounts, _) => {
+                let (caller, scope) = administrator(accounts, &report.caller_key)?;
+                scope.holds(report).then_some(caller)
+            }
             Self::Passthrough(_) => None,
-            Self::Open(_) => somebody(caller_key),
+            Self::Open(_) => somebody(&report.caller_key),
         }
     }
 
@@ -159,6 +168,12 @@ impl Door {
     #[must_use]
     pub fn is_passthrough(&self) -> bool {
         matches!(self, Self::Passthrough(_))
+    }
+
+    /// Whether Cloud might be asked who this is.
+    #[must_use]
+    pub fn asks_cloud_for(&self, headers: &HeaderMap) -> bool {
+        self.is_passthrough() && matches!(shown(headers), Some(Shown::Basic { .. }))
     }
 
     /// Cloud refused what this request showed: ask anew before it is used again.
@@ -185,21 +200,22 @@ mod tests {
             name: name.to_owned(),
             role,
             rights: Rights::default(),
+            scope: Arc::default(),
         }
     }
 
     #[test]
     fn an_account_and_a_token_of_one_name_are_two_callers() {
-        let account = entered(ACCOUNT, entry("CI", Role::Administrator));
-        let token = entered(TOKEN, entry("CI", Role::Administrator));
+        let account = entered(ACCOUNT, &entry("CI", Role::Administrator));
+        let token = entered(TOKEN, &entry("CI", Role::Administrator));
         assert_ne!(account.key, token.key);
         assert_eq!((&*account.name, &*token.name), ("CI", "CI"));
     }
 
     #[test]
     fn work_goes_on_for_who_is_still_an_administrator_and_with_the_rights_of_today() {
-        let key = entered(ACCOUNT, entry("Sync", Role::Administrator)).key;
-        let now = |text: &str| administrator(&file(text), &key);
+        let key = entered(ACCOUNT, &entry("Sync", Role::Administrator)).key;
+        let now = |text: &str| administrator(&file(text), &key).map(|(caller, _)| caller);
         let still = now("[account]\nname = \"SYNC\"\nrole = \"administrator\"\nmay_change_protected = true\n").unwrap();
         assert_eq!((&*still.name, &still.key), ("SYNC", &key));
         assert!(still.rights.may_change_protected && !still.rights.observe);
@@ -217,10 +233,29 @@ mod tests {
             ))
         };
         assert!(administrator(&with(""), "token ci").is_some());
-        assert_eq!(administrator(&with("expires = 2001-01-01"), "token ci"), None);
+        assert!(administrator(&with("expires = 2001-01-01"), "token ci").is_none());
         for key in ["account ci", "peer ci", "ci", "", "token", "token  ci"] {
-            assert_eq!(administrator(&with(""), key), None, "{key:?}");
+            assert!(administrator(&with(""), key).is_none(), "{key:?}");
         }
+    }
+
+    #[test]
+    fn work_goes_on_only_within_the_scope_of_today() {
+        use crate::reports::samples;
+        let report = Report {
+            caller_key: "token ci".to_owned(),
+            ..samples::finished()
+        };
+        let group = report.group.clone().unwrap().1;
+        let scope = |lines: &str| {
+            let digest = "ab".repeat(32);
+            let entry = format!("[[token]]\nname = \"ci\"\nsha256 = \"{digest}\"\nrole = \"administrator\"\n{lines}");
+            administrator(&file(&entry), &report.caller_key).unwrap().1
+        };
+        let groups = format!("groups = [{:?}]\n", group.as_str().to_uppercase());
+        assert!(scope("").holds(&report) && scope(&groups).holds(&report));
+        assert!(!scope("groups = [\"another\"]\n").holds(&report));
+        assert!(!scope("operations = [\"getUsers\"]\n").holds(&report));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Callers who bring their own Cloud credential: judged by Cloud, and each with caches of its own.
 //!
 //! Everything learned through a credential is kept under a keyed digest of its e-mail address and token, so that
-//! nobody reads through another's rights. Nothing here falls back to a configured credential.
+//! nobody reads through another's rights; and so is what is answered to it. Nothing here falls back to a configured credential.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 
 use super::attempts::{Attempts, Digest};
 use super::{Admitted, Denied, Role};
@@ -81,10 +82,11 @@ impl Passthrough {
         // Cloud judges every change; here everybody may ask for one.
         Ok(Admitted {
             caller: Caller {
-                key: format!("visitor {}", NameKey::of(email).as_str()).into(),
+                key: caller_key(email, token).into(),
                 ..Caller::named(email)
             },
             role: Role::Administrator,
+            scope: Arc::default(),
             directory,
         })
     }
@@ -151,6 +153,25 @@ impl Passthrough {
             .invalidate(&self.attempts.digest(&["passthrough", email, token.expose_secret()]))
             .await;
     }
+}
+
+/// What tells this credential's callers from others, also after a restart: answers, reports and idempotency keys are theirs
+/// who show the same one. Two tokens of one address are two callers, for one of them may be let see less than the other.
+/// Half a digest of something that is long and random: it goes into the journal, and leads nowhere.
+fn caller_key(email: &str, token: &SecretString) -> String {
+    let email = NameKey::of(email);
+    let mut digest = Sha256::new();
+    for part in ["extender-facade visitor", email.as_str(), token.expose_secret()] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let half: String = digest
+        .finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("visitor {} {half}", email.as_str())
 }
 
 /// Why a credential was not found good.

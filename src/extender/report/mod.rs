@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use sha2::Digest as _;
 
-use super::auth::Admitted;
+use super::auth::{Admitted, Scope};
 use super::calls::Success;
 use super::query::Query;
 use super::{Error, Extender, Request};
@@ -49,7 +49,7 @@ impl Extender {
         let report = admitted.directory.report(&id).await;
         let report = report.map_err(|error| self.failed(error))?;
         let mut report = report
-            .filter(|report| may_see(&admitted.caller, report))
+            .filter(|report| may_see(&admitted.caller, &admitted.scope, report))
             .ok_or_else(missing)?;
         // Not before: whether there is such a report must not show by what it takes, nor may a stranger cause calls.
         admitted.directory.tell_access(&mut report, &request.id).await;
@@ -57,9 +57,9 @@ impl Extender {
     }
 }
 
-/// One's own reports, and an operator everybody's.
-fn may_see(caller: &Caller, report: &Report) -> bool {
-    report.caller_key == *caller.key || caller.rights.operator
+/// One's own reports, and an operator everybody's, as far as they are about groups that it is for.
+fn may_see(caller: &Caller, scope: &Scope, report: &Report) -> bool {
+    report.caller_key == *caller.key || (caller.rights.operator && scope.holds_groups_of(report))
 }
 
 fn written(report: &Report, query: &Query, headers: &HeaderMap) -> Result<Success, Error> {
@@ -171,11 +171,15 @@ mod tests {
             key: key.into(),
             ..Caller::named(name)
         };
-        assert!(may_see(&caller("renamed", "the-callers-key"), &report));
-        assert!(!may_see(&caller("jenkins", "another-key"), &report));
+        assert!(may_see(
+            &caller("renamed", "the-callers-key"),
+            &Scope::default(),
+            &report
+        ));
+        assert!(!may_see(&caller("jenkins", "another-key"), &Scope::default(), &report));
         let mut operator = caller("root", "another-key");
         operator.rights.operator = true;
-        assert!(may_see(&operator, &report));
+        assert!(may_see(&operator, &Scope::default(), &report));
     }
 
     #[test]

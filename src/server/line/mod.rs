@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::places::Activity;
 use crate::extender::{Delivered, Delivery, Lost};
 
 /// How long a connection that we have closed is listened to for a reset, if it matters.
@@ -142,14 +143,16 @@ pub struct Line {
     /// There until the line is dropped.
     socket: Option<Socket>,
     answers: Answers,
+    activity: Arc<Activity>,
 }
 
 impl Line {
-    /// A line over `socket` whose answers are kept in `answers`.
-    pub fn new(socket: Socket, answers: Answers) -> Self {
+    /// A line over `socket` whose answers are kept in `answers`; what is written shows in `activity`.
+    pub fn new(socket: Socket, answers: Answers, activity: Arc<Activity>) -> Self {
         Self {
             socket: Some(socket),
             answers,
+            activity,
         }
     }
 
@@ -187,10 +190,12 @@ impl AsyncRead for Line {
 impl AsyncWrite for Line {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.before_writing();
-        match self.socket()? {
+        let written = ready!(match self.socket()? {
             Socket::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Socket::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
-        }
+        });
+        self.activity.moved();
+        Poll::Ready(written)
     }
 
     fn poll_write_vectored(
@@ -199,10 +204,12 @@ impl AsyncWrite for Line {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.before_writing();
-        match self.socket()? {
+        let written = ready!(match self.socket()? {
             Socket::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, pieces),
             Socket::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, pieces),
-        }
+        });
+        self.activity.moved();
+        Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use warp::Filter as _;
 use warp::reply::Reply as _;
 
-use super::super::accept::{Limits, serve};
+use super::super::accept::{Limits, Service, serve};
 use super::*;
 use crate::extender::Delivered;
+use crate::metrics::Metrics;
 
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +79,18 @@ async fn server(length: usize, pieces: Option<usize>) -> Server {
     let stop = CancellationToken::new();
     let limits = Limits {
         connections: 10,
+        connections_of_one: 0,
         head: Duration::from_secs(20),
+        handshake: Duration::from_secs(20),
+        networks: Vec::new(),
+        proxies: Vec::new(),
     };
-    tokio::spawn(serve(listener, None, filter.boxed(), limits, stop.clone()));
+    let service = Service {
+        filter: filter.boxed(),
+        tls: None,
+        metrics: Metrics::new(),
+    };
+    tokio::spawn(serve(listener, service, limits, stop.clone()));
     Server {
         address,
         news,

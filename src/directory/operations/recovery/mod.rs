@@ -32,9 +32,9 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 
 impl Process {
     /// Takes over what an earlier process left: answers that nobody got, and operations without an end, which go on in the
-    /// background through `eyes`, or are closed. `admits`: whether the caller of that key may still change something. To
+    /// background through `eyes`, or are closed. `admits`: who asked for that operation, if they still may. To
     /// be called before anybody is served: the names of those operations are claimed when it returns.
-    pub async fn restore(self: &Arc<Self>, eyes: Option<Arc<Directory>>, admits: impl Fn(&str) -> Option<Caller>) {
+    pub async fn restore(self: &Arc<Self>, eyes: Option<Arc<Directory>>, admits: impl Fn(&Report) -> Option<Caller>) {
         let Ok(books) = self.books.get() else { return };
         let journal = books.journal();
         let now = jiff::Timestamp::now().as_millisecond();
@@ -118,13 +118,13 @@ impl Process {
         report: Report,
         told: HashMap<usize, Verdict>,
         eyes: Option<Arc<Directory>>,
-        admits: &impl Fn(&str) -> Option<Caller>,
+        admits: &impl Fn(&Report) -> Option<Caller>,
         now: i64,
     ) {
         let caller = match report.undo_of {
             // Asked for at the operator's listener, which asks no door.
             Some(_) => Some(undo::operator()),
-            None => admits(&report.caller_key),
+            None => admits(&report),
         };
         let course = self.course(&report, caller, now);
         let digest = Digest::from_bytes(&report.digest).unwrap_or_else(|| Digest::unknown(&report.id));
@@ -180,7 +180,7 @@ impl Process {
         } else {
             return caller
                 .filter(|caller| !caller.rights.observe)
-                .ok_or_else(|| "its account is not there any more, or may not change anything".to_owned());
+                .ok_or_else(|| "its account is not there any more, or may not do this any more".to_owned());
         };
         Err(why.to_owned())
     }

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
 
 use super::hash::{Cost, HashingFailed, StoredHash};
-use super::{Role, Verified, fold};
-use crate::model::Rights;
+use super::{Verified, fold};
 
 /// What a file holds.
 pub(super) struct Book {
@@ -24,35 +23,36 @@ pub(super) struct Book {
 struct Account {
     verified: Verified,
     hash: Arc<StoredHash>,
+    expires: Expiry,
 }
 
 struct Token {
     verified: Verified,
-    expires: Option<Timestamp>,
+    expires: Expiry,
 }
 
-impl Token {
-    fn is_valid(&self, now: Timestamp) -> bool {
-        self.expires.is_none_or(|expires| now < expires)
+/// The first instant at which an entry is void, if there is one.
+#[derive(Clone, Copy)]
+pub(super) struct Expiry(pub(super) Option<Timestamp>);
+
+impl Expiry {
+    fn is_valid(self, now: Timestamp) -> bool {
+        self.0.is_none_or(|expires| now < expires)
     }
 }
 
 /// An account as it stands in the file.
 pub(super) struct AccountEntry {
-    pub(super) name: String,
-    pub(super) role: Role,
-    pub(super) rights: Rights,
+    pub(super) verified: Verified,
     pub(super) hash: StoredHash,
+    pub(super) expires: Expiry,
 }
 
 /// A token as it stands in the file.
 pub(super) struct TokenEntry {
-    pub(super) name: String,
-    pub(super) role: Role,
-    pub(super) rights: Rights,
+    pub(super) verified: Verified,
     pub(super) sha256: [u8; 32],
-    /// The first instant at which it is void.
-    pub(super) expires: Option<Timestamp>,
+    pub(super) expires: Expiry,
 }
 
 impl Book {
@@ -61,25 +61,19 @@ impl Book {
         let costs: Vec<Cost> = accounts.iter().map(|account| account.hash.cost()).collect();
         let decoy = Arc::new(StoredHash::decoy(most_common(&costs)).ok_or(HashingFailed)?);
         let accounts = accounts.into_iter().map(|entry| {
-            let AccountEntry {
-                name,
-                role,
-                rights,
-                hash,
-            } = entry;
-            let (folded, hash) = (fold(&name), Arc::new(hash));
-            let verified = Verified { name, role, rights };
-            (folded, Account { verified, hash })
+            let account = Account {
+                hash: Arc::new(entry.hash),
+                expires: entry.expires,
+                verified: entry.verified,
+            };
+            (fold(&account.verified.name), account)
         });
         let tokens = tokens.into_iter().map(|entry| {
             let TokenEntry {
-                name,
-                role,
-                rights,
+                verified,
                 sha256,
                 expires,
             } = entry;
-            let verified = Verified { name, role, rights };
             (sha256, Token { verified, expires })
         });
         Ok(Self {
@@ -94,29 +88,44 @@ impl Book {
         (self.accounts.len(), self.tokens.len())
     }
 
+    /// Whether some accounts take longer to verify than others, so that no decoy is like all of them.
+    pub(super) fn costs_differ(&self) -> bool {
+        let mut costs = self.accounts.values().map(|account| account.hash.cost());
+        let first = costs.next();
+        costs.any(|cost| Some(cost) != first)
+    }
+
     pub(super) fn has_no_accounts(&self) -> bool {
         self.accounts.is_empty()
     }
 
-    pub(super) fn account(&self, folded: &str) -> Option<(Verified, Arc<StoredHash>)> {
-        let account = self.accounts.get(folded)?;
+    /// The account of that name, as it is compared, if it is valid.
+    pub(super) fn account(&self, folded: &str, now: Timestamp) -> Option<(Verified, Arc<StoredHash>)> {
+        let account = self
+            .accounts
+            .get(folded)
+            .filter(|account| account.expires.is_valid(now))?;
         Some((account.verified.clone(), Arc::clone(&account.hash)))
     }
 
-    pub(super) fn decoy(&self) -> Arc<StoredHash> {
-        Arc::clone(&self.decoy)
+    /// What a password for that name is verified against, and who has it then: nobody where there is no such account.
+    pub(super) fn challenge(&self, folded: &str) -> (Option<Verified>, Arc<StoredHash>) {
+        match self.account(folded, Timestamp::now()) {
+            Some((verified, hash)) => (Some(verified), hash),
+            None => (None, Arc::clone(&self.decoy)),
+        }
     }
 
     /// The token of that name, as it is compared, if it is valid.
     pub(super) fn token_named(&self, folded: &str, now: Timestamp) -> Option<Verified> {
-        let named = |token: &&Token| fold(&token.verified.name) == folded && token.is_valid(now);
+        let named = |token: &&Token| fold(&token.verified.name) == folded && token.expires.is_valid(now);
         self.tokens.values().find(named).map(|token| token.verified.clone())
     }
 
     pub(super) fn token(&self, sha256: &[u8; 32], now: Timestamp) -> Option<Verified> {
         let (stored, token) = self.tokens.get_key_value(sha256)?;
         let same = bool::from(stored.ct_eq(sha256));
-        (same && token.is_valid(now)).then(|| token.verified.clone())
+        (same && token.expires.is_valid(now)).then(|| token.verified.clone())
     }
 }
 

@@ -3,71 +3,21 @@
 //! The text is walked by hand instead of deserialised: a deserialiser stops at the first fault, and its messages quote
 //! the line, on which a password hash may stand. A fault here names entry, line and rule, never a value.
 
-use std::collections::HashSet;
-use std::fmt;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::book::{AccountEntry, Book, TokenEntry};
+use super::super::scope::{self, Pattern, Scope};
+use super::book::{AccountEntry, Book, Expiry, TokenEntry};
 use super::hash::StoredHash;
-use super::{Role, fold};
+use super::told::{Fault, Faults, Warning};
+use super::{Role, Verified, fold};
 use crate::model::{Rights, Share};
-
-/// Every fault of a file, in the order of its lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Fault {
-    line: Option<usize>,
-    text: String,
-}
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, fault) in self.0.iter().enumerate() {
-            if at > 0 {
-                f.write_str("\n")?;
-            }
-            if let Some(line) = fault.line {
-                write!(f, "line {line}: ")?;
-            }
-            f.write_str(&fault.text)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Faults {}
-
-/// Something to mend that does not stand in the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Warning {
-    /// Others than the owner may read or write the file.
-    OpenToOthers {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::OpenToOthers { path, mode } = self;
-        write!(
-            f,
-            "{} is open to others than its owner (mode {mode:03o}, expected 600)",
-            path.display()
-        )
-    }
-}
+use crate::settings::end_of;
 
 pub(super) fn load(path: &Path) -> Result<(Book, Vec<Warning>), Faults> {
     let unreadable = |error| {
@@ -77,8 +27,10 @@ pub(super) fn load(path: &Path) -> Result<(Book, Vec<Warning>), Faults> {
         }])
     };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let warnings = open_to_others(path).map_err(unreadable)?;
-    Ok((parse(&text)?, warnings))
+    let mut warnings = open_to_others(path).map_err(unreadable)?;
+    let book = parse(&text)?;
+    warnings.extend(book.costs_differ().then_some(Warning::CostsDiffer));
+    Ok((book, warnings))
 }
 
 #[cfg(unix)]
@@ -125,12 +77,29 @@ pub(super) fn parse(text: &str) -> Result<Book, Faults> {
     })
 }
 
-/// The keys of [`Rights`], the same for accounts and tokens.
+/// The keys that accounts and tokens have alike.
+const NAME: &str = "name";
+const ROLE: &str = "role";
+const EXPIRES: &str = "expires";
+const GROUPS: &str = "groups";
+const OPERATIONS: &str = "operations";
 const OPERATOR: &str = "operator";
 const OBSERVE: &str = "observe";
 const MAY_CHANGE_PROTECTED: &str = "may_change_protected";
 const WEIGHT: &str = "weight";
 const AT_ONCE: &str = "max_in_flight";
+const COMMON: [&str; 10] = [
+    NAME,
+    ROLE,
+    EXPIRES,
+    GROUPS,
+    OPERATIONS,
+    OPERATOR,
+    OBSERVE,
+    MAY_CHANGE_PROTECTED,
+    WEIGHT,
+    AT_ONCE,
+];
 
 /// Walks the document and gathers faults.
 struct Reader<'t> {
@@ -206,40 +175,41 @@ impl Reader<'_> {
     }
 
     fn account(&mut self, entry: &Entry<'_>, names: &mut HashSet<String>) -> Option<AccountEntry> {
-        self.refuse_unknown(
-            entry,
-            &[
-                "name",
-                "password",
-                "role",
-                OPERATOR,
-                OBSERVE,
-                MAY_CHANGE_PROTECTED,
-                WEIGHT,
-                AT_ONCE,
-            ],
-        );
+        self.refuse_unknown(entry, "password");
         // Every field is read before any is missed, for all faults to be found.
-        let name = self.name(entry, names);
-        let role = self.role(entry);
-        let rights = self.rights(entry);
+        let holder = self.holder(entry, names);
+        let expires = self.expires(entry);
         let hash = self.text(entry, "password").and_then(|(at, phc)| {
             let parsed = StoredHash::parse(phc);
             parsed
                 .map_err(|fault| self.fault(Some(at), format!("{}: password {fault}", entry.label)))
                 .ok()
         });
-        if let Some((at, _)) = name.as_ref().filter(|(_, name)| name.contains(':')) {
+        let named = entry.fields.get(NAME);
+        if let Some(at) = named.filter(|name| name.get_ref().as_str().is_some_and(|name| name.contains(':'))) {
             self.fault(
-                Some(*at),
+                Some(at.span().start),
                 format!("{}: a name with a colon cannot be sent by a client", entry.label),
             );
         }
         Some(AccountEntry {
-            name: name?.1,
+            verified: holder?,
+            hash: hash?,
+            expires,
+        })
+    }
+
+    /// Whoever shows the credential of this entry.
+    fn holder(&mut self, entry: &Entry<'_>, names: &mut HashSet<String>) -> Option<Verified> {
+        let name = self.name(entry, names);
+        let role = self.role(entry);
+        let rights = self.rights(entry);
+        let scope = self.scope(entry, role);
+        Some(Verified {
+            name: name?,
             role: role?,
             rights,
-            hash: hash?,
+            scope: scope.into(),
         })
     }
 
@@ -258,23 +228,8 @@ impl Reader<'_> {
         names: &mut HashSet<String>,
         digests: &mut HashSet<[u8; 32]>,
     ) -> Option<TokenEntry> {
-        self.refuse_unknown(
-            entry,
-            &[
-                "name",
-                "sha256",
-                "role",
-                "expires",
-                OPERATOR,
-                OBSERVE,
-                MAY_CHANGE_PROTECTED,
-                WEIGHT,
-                AT_ONCE,
-            ],
-        );
-        let name = self.name(entry, names);
-        let role = self.role(entry);
-        let rights = self.rights(entry);
+        self.refuse_unknown(entry, "sha256");
+        let holder = self.holder(entry, names);
         let expires = self.expires(entry);
         let (at, hex) = self.text(entry, "sha256")?;
         let Some(sha256) = digest_of_hex(hex) else {
@@ -288,25 +243,20 @@ impl Reader<'_> {
             self.fault(Some(at), format!("{}: another token has this sha256", entry.label));
         }
         Some(TokenEntry {
-            name: name?.1,
-            role: role?,
-            rights,
+            verified: holder?,
             sha256,
             expires,
         })
     }
 
-    fn refuse_unknown(&mut self, entry: &Entry<'_>, known: &[&str]) {
-        for key in entry
-            .fields
-            .keys()
-            .filter(|key| !known.contains(&key.get_ref().as_ref()))
-        {
+    fn refuse_unknown(&mut self, entry: &Entry<'_>, secret: &str) {
+        let known = |key: &str| key == secret || COMMON.contains(&key);
+        for key in entry.fields.keys().filter(|key| !known(key.get_ref())) {
             let text = format!(
-                "{}: unknown key {:?}, expected {}",
+                "{}: unknown key {:?}, expected {secret}, {}",
                 entry.label,
                 key.get_ref(),
-                known.join(", ")
+                COMMON.join(", ")
             );
             self.fault(Some(key.span().start), text);
         }
@@ -327,8 +277,8 @@ impl Reader<'_> {
     }
 
     /// The name, which must be unlike those of `names` and joins them.
-    fn name(&mut self, entry: &Entry<'_>, names: &mut HashSet<String>) -> Option<(usize, String)> {
-        let (at, name) = self.text(entry, "name")?;
+    fn name(&mut self, entry: &Entry<'_>, names: &mut HashSet<String>) -> Option<String> {
+        let (at, name) = self.text(entry, NAME)?;
         if name.trim().is_empty() {
             self.fault(Some(at), format!("{}: name is blank", entry.label));
             return None;
@@ -339,11 +289,11 @@ impl Reader<'_> {
                 format!("{}: this name is there already (its case does not matter)", entry.label),
             );
         }
-        Some((at, name.to_owned()))
+        Some(name.to_owned())
     }
 
     fn role(&mut self, entry: &Entry<'_>) -> Option<Role> {
-        let (at, role) = self.text(entry, "role")?;
+        let (at, role) = self.text(entry, ROLE)?;
         role.parse()
             .map_err(|error| self.fault(Some(at), format!("{}: {error}", entry.label)))
             .ok()
@@ -395,8 +345,56 @@ impl Reader<'_> {
         given.unwrap_or_default()
     }
 
-    fn expires(&mut self, entry: &Entry<'_>) -> Option<Timestamp> {
-        let value = entry.fields.get("expires")?;
+    fn scope(&mut self, entry: &Entry<'_>, role: Option<Role>) -> Scope {
+        let groups = self.list(entry, GROUPS).map(|patterns| {
+            let parsed = patterns.into_iter().filter_map(|(at, text)| {
+                let fault = |why| self.fault(Some(at), format!("{}: groups: {text:?} {why}", entry.label));
+                Pattern::parse(text).map_err(fault).ok()
+            });
+            parsed.collect()
+        });
+        let operations = self.list(entry, OPERATIONS).map(|names| {
+            let mut operations = BTreeSet::new();
+            for (at, text) in names {
+                let Some(name) = Scope::operation(text) else {
+                    let known: Vec<_> = scope::operations().collect();
+                    let text = format!("{}: operations: {text:?} is none of {}", entry.label, known.join(", "));
+                    self.fault(Some(at), text);
+                    continue;
+                };
+                if role == Some(Role::Reader) && !Scope::is_reading(name) {
+                    let text = format!("{}: operations: a reader cannot call {name}", entry.label);
+                    self.fault(Some(at), text);
+                }
+                operations.insert(name);
+            }
+            operations
+        });
+        Scope::new(groups, operations)
+    }
+
+    /// A list of texts, each with its place. One that is empty would let nobody do anything, or is meant to say nothing:
+    /// nobody is to find out which.
+    fn list<'e>(&mut self, entry: &Entry<'e>, key: &str) -> Option<Vec<(usize, &'e str)>> {
+        let value = entry.fields.get(key)?;
+        let texts = value.get_ref().as_array().filter(|array| !array.is_empty());
+        let texts = texts.and_then(|array| {
+            let text = |item: &'e Spanned<DeValue<'e>>| Some((item.span().start, item.get_ref().as_str()?));
+            array.iter().map(text).collect::<Option<Vec<_>>>()
+        });
+        if texts.is_none() {
+            let text = format!("{}: {key} is not a list of texts; leave it out for all", entry.label);
+            self.fault(Some(value.span().start), text);
+        }
+        Some(texts.unwrap_or_default())
+    }
+
+    fn expires(&mut self, entry: &Entry<'_>) -> Expiry {
+        Expiry(self.end(entry))
+    }
+
+    fn end(&mut self, entry: &Entry<'_>) -> Option<Timestamp> {
+        let value = entry.fields.get(EXPIRES)?;
         let expires = match value.get_ref() {
             DeValue::String(text) => end_of(text),
             // TOML has dates of its own, and who leaves the quotes out means the same.
@@ -409,16 +407,6 @@ impl Reader<'_> {
         }
         expires
     }
-}
-
-/// The first instant after `text`: after the whole day in UTC if it is a date.
-fn end_of(text: &str) -> Option<Timestamp> {
-    let is_date = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    if !is_date {
-        return text.parse().ok();
-    }
-    let next_day = text.parse::<Date>().ok()?.tomorrow().ok()?;
-    Some(next_day.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {

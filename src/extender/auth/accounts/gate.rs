@@ -50,7 +50,7 @@ const MAX_JOINS: usize = 8;
 
 pub(super) struct Gate {
     attempts: Attempts,
-    remembered: moka::future::Cache<Digest, Verified>,
+    remembered: moka::future::Cache<Digest, ()>,
     proven: moka::sync::Cache<Digest, ()>,
     never_seen: Lane,
     proven_before: Lane,
@@ -99,20 +99,23 @@ impl Gate {
     /// Verifies `folded` (an account's name as it is compared) and its password.
     pub(super) async fn verify(
         gate: &Arc<Self>,
-        book: &Arc<Book>,
+        book: &Book,
         folded: &str,
         password: &str,
         peer: IpAddr,
     ) -> Result<Verified, Refused> {
-        let credential = gate.attempts.digest(&["basic", folded, password]);
-        if let Some(verified) = gate.remembered.get(&credential).await {
-            return Ok(verified);
+        let (account, hash) = book.challenge(folded);
+        let credential = gate.credential(folded, password, &hash);
+        let taken = || account.clone().ok_or(Refused::WrongPassword);
+        if gate.remembered.get(&credential).await.is_some() {
+            return taken();
         }
         for _ in 0..MAX_JOINS {
             let began = Arc::new(AtomicBool::new(false));
             let attempt = Attempt {
                 gate: Arc::clone(gate),
-                book: Arc::clone(book),
+                hash: Arc::clone(&hash),
+                exists: account.is_some(),
                 folded: folded.to_owned(),
                 password: password.into(),
                 credential,
@@ -124,7 +127,7 @@ impl Gate {
             let memory = gate.remembered.clone();
             let joined = tokio::spawn(async move { memory.try_get_with(credential, attempt.run()).await }).await;
             match joined {
-                Ok(Ok(verified)) => return Ok(verified),
+                Ok(Ok(())) => return taken(),
                 // Equal credentials share one verification; a lock-out belongs to the address of who began it, and
                 // the others must not suffer for it.
                 Ok(Err(refused)) if *refused == Refused::LockedOut && !began.load(Ordering::Relaxed) => {}
@@ -133,6 +136,12 @@ impl Gate {
             }
         }
         Err(gate.busy())
+    }
+
+    /// What is remembered of a credential is remembered together with the hash it was verified against: what was right
+    /// under an earlier file is nothing under one that has another password, or no such account.
+    fn credential(&self, folded: &str, password: &str, hash: &StoredHash) -> Digest {
+        self.attempts.digest(&["basic", folded, password, &hash.told_apart()])
     }
 
     fn busy(&self) -> Refused {
@@ -147,7 +156,8 @@ impl Gate {
 /// One verification, on behalf of everybody who sent this credential meanwhile.
 struct Attempt {
     gate: Arc<Gate>,
-    book: Arc<Book>,
+    hash: Arc<StoredHash>,
+    exists: bool,
     folded: String,
     password: SecretString,
     credential: Digest,
@@ -156,10 +166,11 @@ struct Attempt {
 }
 
 impl Attempt {
-    async fn run(self) -> Result<Verified, Refused> {
+    async fn run(self) -> Result<(), Refused> {
         let Self {
             gate,
-            book,
+            hash,
+            exists,
             folded,
             password,
             credential,
@@ -181,10 +192,6 @@ impl Attempt {
         };
         drop(place);
 
-        let (account, hash) = match book.account(&folded) {
-            Some((verified, hash)) => (Some(verified), hash),
-            None => (None, book.decoy()),
-        };
         gate.hash_runs.fetch_add(1, Ordering::Relaxed);
         // The permit goes with the work: if it stayed here, whoever ends this task would let the next hash start while
         // this one still runs.
@@ -198,13 +205,11 @@ impl Attempt {
         };
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         gate.last_hash_ms.store(took_ms, Ordering::Relaxed);
-        match account {
-            Some(verified) if matches => {
-                gate.proven.insert(credential, ());
-                Ok(verified)
-            }
-            _ => Err(Refused::WrongPassword),
+        if !(matches && exists) {
+            return Err(Refused::WrongPassword);
         }
+        gate.proven.insert(credential, ());
+        Ok(())
     }
 }
 
@@ -215,9 +220,10 @@ fn verify_blocking(hash: &StoredHash, password: &SecretString) -> bool {
 #[cfg(test)]
 impl Gate {
     /// Forgets the short memory of one credential, as time would.
-    pub(super) async fn forget(&self, folded: &str, password: &str) {
+    pub(super) async fn forget(&self, book: &Book, folded: &str, password: &str) {
+        let (_, hash) = book.challenge(folded);
         self.remembered
-            .invalidate(&self.attempts.digest(&["basic", folded, password]))
+            .invalidate(&self.credential(folded, password, &hash))
             .await;
     }
 

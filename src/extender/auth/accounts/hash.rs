@@ -109,6 +109,12 @@ impl StoredHash {
         })
     }
 
+    /// What no other hash has, but one with this salt and this outcome.
+    pub(super) fn told_apart(&self) -> String {
+        let (salt, output): (&[u8], &[u8]) = (self.salt.as_ref(), self.output.as_bytes());
+        BASE64_URL_SAFE_NO_PAD.encode([salt, output].concat())
+    }
+
     pub(super) fn cost(&self) -> Cost {
         Cost {
             memory_kib: self.params.m_cost(),

@@ -11,6 +11,7 @@ mod gate;
 mod hash;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,17 +20,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use unicode_normalization::UnicodeNormalization as _;
 
 use book::Book;
 use gate::Gate;
 
+use super::scope::Scope;
 use crate::model::Rights;
 
-pub use file::{Faults, Warning};
 pub use gate::Limits;
 pub use hash::{HashingFailed, MAX_PASSWORD_BYTES, NewToken, hash_password, new_token};
+pub use told::{Faults, Warning};
 
 /// What a caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,6 +85,8 @@ pub struct Verified {
     pub role: Role,
     /// What it may do, or has to, beyond that.
     pub rights: Rights,
+    /// What of the API it is for.
+    pub scope: Arc<Scope>,
 }
 
 /// Why a credential was not taken.
@@ -104,17 +109,17 @@ pub enum Refused {
     },
 }
 
-/// The accounts of one file, with what this process remembers of their use. Cheap to clone; clones share the memory.
-/// A reload is a new value, so nothing verified under an old file is remembered under the new one.
+/// The accounts of one file, with what this process remembers of their use. Cheap to clone; clones share the memory, and
+/// a file that is read anew. Who was verified before is judged by the file of now.
 #[derive(Clone)]
 pub struct Accounts {
-    book: Arc<Book>,
+    book: Arc<ArcSwap<Book>>,
     gate: Arc<Gate>,
 }
 
 impl fmt::Debug for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (accounts, tokens) = self.book.counts();
+        let (accounts, tokens) = self.counts();
         f.debug_struct("Accounts")
             .field("accounts", &accounts)
             .field("tokens", &tokens)
@@ -151,9 +156,20 @@ impl Accounts {
 
     fn new(book: Book, limits: &Limits) -> Self {
         Self {
-            book: Arc::new(book),
+            book: Arc::new(ArcSwap::from_pointee(book)),
             gate: Arc::new(Gate::new(limits)),
         }
+    }
+
+    /// Reads and checks a file that takes the place of the one before, for all clones. What a faulty one says changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn reload(&self, path: &Path) -> Result<Vec<Warning>, Faults> {
+        let (book, warnings) = file::load(path)?;
+        self.book.store(Arc::new(book));
+        Ok(warnings)
     }
 
     /// Verifies a name and password sent from `peer`, the client's own address and not a proxy's. The name's case does
@@ -164,10 +180,11 @@ impl Accounts {
     pub async fn basic(&self, name: &str, password: &str, peer: IpAddr) -> Result<Verified, Refused> {
         // Checked before anything is computed: no account can have such a password (the command that makes entries
         // refuses it too), and the time a hash takes must not be the client's to choose.
-        if password.len() > MAX_PASSWORD_BYTES || name.len() > MAX_NAME_BYTES || self.book.has_no_accounts() {
+        let book = self.book.load_full();
+        if password.len() > MAX_PASSWORD_BYTES || name.len() > MAX_NAME_BYTES || book.has_no_accounts() {
             return Err(Refused::WrongPassword);
         }
-        Gate::verify(&self.gate, &self.book, &fold(name), password, peer).await
+        Gate::verify(&self.gate, &book, &fold(name), password, peer).await
     }
 
     /// Looks a bearer token up. Its expiry is judged now.
@@ -179,26 +196,29 @@ impl Accounts {
     }
 
     fn bearer_at(&self, token: &str, now: Timestamp) -> Result<Verified, Refused> {
-        self.book.token(&hash::sha256(token), now).ok_or(Refused::UnknownToken)
+        let book = self.book.load();
+        book.token(&hash::sha256(token), now).ok_or(Refused::UnknownToken)
     }
 
-    /// The account of this name as it stands in the file, without its password being asked for: for work that was begun
-    /// under it. The name's case does not matter.
+    /// The account of this name as it stands in the file, unless it has expired, without its password being asked for: for
+    /// work that was begun under it. The name's case does not matter.
     #[must_use]
     pub fn account(&self, name: &str) -> Option<Verified> {
-        self.book.account(&fold(name)).map(|(verified, _)| verified)
+        let book = self.book.load();
+        book.account(&fold(name), Timestamp::now())
+            .map(|(verified, _)| verified)
     }
 
-    /// The same of the token of this name, unless it has expired.
+    /// The same of the token of this name.
     #[must_use]
     pub fn token(&self, name: &str) -> Option<Verified> {
-        self.book.token_named(&fold(name), Timestamp::now())
+        self.book.load().token_named(&fold(name), Timestamp::now())
     }
 
     /// How many accounts and tokens there are.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        self.book.counts()
+        self.book.load().counts()
     }
 
     /// How many password hashes this value has computed since it was made.

@@ -67,7 +67,7 @@ line 4: account 1 ("Élan"): password is not an argon2id hash ($argon2id$v=19$m=
 line 7: account 2 ("ÉLAN"): this name is there already (its case does not matter)
 line 8: account 2 ("ÉLAN"): password has m=1048577, the most is 1048576 and has t=65, the most is 64
 line 9: account 2 ("ÉLAN"): a role is "reader" or "administrator"
-line 10: account 2 ("ÉLAN"): unknown key "colour", expected name, password, role, operator, observe, may_change_protected, weight, max_in_flight
+line 10: account 2 ("ÉLAN"): unknown key "colour", expected password, name, role, expires, groups, operations, operator, observe, may_change_protected, weight, max_in_flight
 line 11: account 3 (" "): role is missing
 line 12: account 3 (" "): name is blank
 line 13: account 3 (" "): password is not a string
@@ -131,6 +131,42 @@ fn a_share_is_a_whole_number_within_its_bounds() {
 }
 
 #[test]
+fn a_scope_that_is_none_is_told_and_never_taken_for_all() {
+    let with = |lines: &str| account("a", "x", "reader") + lines;
+    for (lines, part) in [
+        ("groups = []\n", "groups is not a list of texts"),
+        ("groups = \"team-*\"\n", "groups is not a list of texts"),
+        ("groups = [\"a\", 7]\n", "groups is not a list of texts"),
+        ("groups = [\"a\", \" \"]\n", "\" \" names no group"),
+        ("groups = [\"id:4\"]\n", "by their names"),
+        (
+            "operations = [\"getusers\"]\n",
+            "\"getusers\" is none of getUsers, getGroups",
+        ),
+        ("operations = []\n", "operations is not a list of texts"),
+        ("operations = [\"addUsers\"]\n", "a reader cannot call addUsers"),
+        ("expires = true\n", "expires is neither"),
+    ] {
+        let told = faults(&with(lines));
+        assert!(
+            told.contains(part) && told.contains("account 1 (\"a\")"),
+            "{lines}: {told}"
+        );
+    }
+    let text = with("groups = [\"Team-*\"]\noperations = [\"getUsers\"]\nexpires = 2999-12-31\n");
+    let scope = Accounts::parse(&text).unwrap().account("a").unwrap().scope;
+    assert!(scope.holds_group("team-RED") && !scope.holds_group("red") && !scope.holds_all_groups());
+    assert!(
+        Accounts::parse(&with(""))
+            .unwrap()
+            .account("a")
+            .unwrap()
+            .scope
+            .holds_all_groups()
+    );
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_told_by_line_and_without_what_stands_there() {
     let told = faults("[[account]]\nname = \"a\"\npassword = \"$argon2id$secret\nrole = reader\n");
     assert!(told.contains("line 3: ") && told.contains("line 4: "), "{told}");
@@ -147,13 +183,28 @@ fn a_repeated_parameter_does_not_slip_past_the_bounds() {
         match Accounts::parse(&text) {
             Err(told) => assert!(told.to_string().contains("password has"), "{told}"),
             Ok(accounts) => {
-                let (_, hash) = accounts.book.account("a").unwrap();
+                let (_, hash) = accounts.book.load().account("a", jiff::Timestamp::now()).unwrap();
                 assert!(
                     hash.matches("x"),
                     "{cost}: what counts is the cheap value, or matching would not succeed"
                 );
             }
         }
+    }
+}
+
+#[test]
+fn passwords_that_cost_unlike_are_warned_of() {
+    let (one, other) = (account("a", "x", "reader"), account("b", "x", "reader"));
+    let dearer = other.replace("m=8,t=1,p=1", "m=8,t=2,p=1");
+    for (text, warned) in [
+        (one.clone() + &other, false),
+        (one.clone() + &dearer, true),
+        (one, false),
+    ] {
+        let file = super::written(&text);
+        let (_, warnings) = Accounts::load(file.path()).unwrap();
+        assert_eq!(warnings.contains(&super::super::Warning::CostsDiffer), warned, "{text}");
     }
 }
 

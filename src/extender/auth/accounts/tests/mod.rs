@@ -55,6 +55,7 @@ async fn a_right_password_is_verified_under_the_name_of_the_file() {
             name: "Svc-Sync".to_owned(),
             role: Role::Administrator,
             rights: Rights::default(),
+            scope: Arc::default(),
         }
     );
     let decomposed = accounts.basic("ZOE\u{308}", "other", peer("10.0.0.1")).await.unwrap();
@@ -64,6 +65,7 @@ async fn a_right_password_is_verified_under_the_name_of_the_file() {
             name: "zoë".to_owned(),
             role: Role::Reader,
             rights: Rights::default(),
+            scope: Arc::default(),
         }
     );
 }
@@ -250,7 +252,7 @@ async fn a_verified_credential_survives_a_flood_of_guesses_from_its_own_address(
             .await
             .unwrap_err();
     }
-    accounts.gate.forget("svc-sync", "right").await;
+    accounts.gate.forget(&accounts.book.load(), "svc-sync", "right").await;
     let runs = accounts.hash_runs();
     accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
     assert_eq!(accounts.hash_runs(), runs + 1, "verified anew, not merely believed");
@@ -264,7 +266,7 @@ async fn a_verified_credential_survives_a_flood_of_guesses_from_its_own_address(
 async fn a_full_queue_refuses_strangers_and_not_the_proven() {
     let accounts = two_accounts().with_limits(&Limits { waiting: 1, ..limits() });
     accounts.basic("zoë", "other", peer("10.0.0.1")).await.unwrap();
-    accounts.gate.forget("zoë", "other").await;
+    accounts.gate.forget(&accounts.book.load(), "zoë", "other").await;
 
     let (permit, queue) = accounts.gate.never_seen();
     let held = permit.acquire_owned().await.unwrap();
@@ -313,6 +315,66 @@ async fn a_lock_out_does_not_spread_to_who_joined_the_attempt() {
     }
 }
 
+/// A file, written for `Accounts::reload`.
+fn written(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn who_was_verified_before_is_judged_by_the_file_of_now() {
+    let (kept, gone) = (
+        account("kept", "right", "administrator"),
+        account("gone", "right", "reader"),
+    );
+    let accounts = Accounts::parse(&(kept.clone() + &gone)).unwrap().with_limits(&limits());
+    let clone = accounts.clone();
+    let ask = async |name: &str, password: &str| clone.basic(name, password, peer("10.0.0.1")).await;
+    assert!(ask("kept", "right").await.is_ok() && ask("gone", "right").await.is_ok());
+
+    let demoted = kept.replace("administrator", "reader");
+    accounts.reload(written(&demoted).path()).unwrap();
+    let runs = accounts.hash_runs();
+    assert_eq!(ask("gone", "right").await, Err(Refused::WrongPassword));
+    assert_eq!(ask("kept", "right").await.unwrap().role, Role::Reader);
+    assert_eq!(
+        accounts.hash_runs(),
+        runs + 1,
+        "who stayed as he was is still remembered"
+    );
+
+    accounts
+        .reload(written(&account("kept", "another", "reader")).path())
+        .unwrap();
+    assert_eq!(ask("kept", "right").await, Err(Refused::WrongPassword));
+    assert!(ask("kept", "another").await.is_ok());
+
+    assert!(accounts.reload(written("[[account]]\nname = 1\n").path()).is_err());
+    assert!(ask("kept", "another").await.is_ok(), "a faulty file changes nothing");
+    accounts.reload(written("").path()).unwrap();
+    assert_eq!(ask("kept", "another").await, Err(Refused::WrongPassword));
+}
+
+#[tokio::test]
+async fn an_account_that_has_expired_is_an_unknown_one_though_it_was_verified() {
+    let entry = account("a", "right", "reader");
+    let accounts = Accounts::parse(&(entry.clone() + "expires = 2999-01-01\n"))
+        .unwrap()
+        .with_limits(&limits());
+    assert!(accounts.basic("a", "right", peer("10.0.0.1")).await.is_ok() && accounts.account("A").is_some());
+    accounts
+        .reload(written(&(entry + "expires = 2001-01-01\n")).path())
+        .unwrap();
+    let runs = accounts.hash_runs();
+    assert_eq!(
+        accounts.basic("a", "right", peer("10.0.0.1")).await,
+        Err(Refused::WrongPassword)
+    );
+    assert_eq!(accounts.hash_runs(), runs + 1, "it costs what an unknown one costs");
+    assert!(accounts.account("a").is_none());
+}
+
 #[test]
 fn a_token_is_known_until_it_expires() {
     let token = new_token().unwrap();
@@ -330,6 +392,7 @@ fn a_token_is_known_until_it_expires() {
         name: "ci".to_owned(),
         role: Role::Reader,
         rights: Rights::default(),
+        scope: Arc::default(),
     });
 
     assert_eq!(with("").bearer(secret), verified);
@@ -384,7 +447,7 @@ async fn no_secret_is_in_what_debug_or_display_write() {
         .basic("svc-sync", "sesame", peer("10.0.0.1"))
         .await
         .unwrap_err();
-    let (_, hash) = accounts.book.account("svc-sync").unwrap();
+    let (_, hash) = accounts.book.load().account("svc-sync", Timestamp::now()).unwrap();
     let written = format!("{accounts:?} {token:?} {refused:?} {refused} {hash:?}");
     for secret in [token.secret.expose_secret(), "sesame", "right", "argon2id$"] {
         assert!(!written.contains(secret), "{written}");

@@ -1,0 +1,428 @@
+//! Who has a connection. There are so many places, and so many for one address; where none is left, a connection on which
+//! nothing is being answered has to go. So whoever opens connections and says nothing, or says it slowly, keeps nobody out,
+//! and nobody who is refused a place, or waits for one, keeps others from asking.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// A connection is left alone for so long: its request may be on the way.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Where all places are taken, it is looked this often whether somebody has become idle.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// As many may wait as there are places, and so many where these are few.
+const LEAST_WAITING: usize = 64;
+
+/// What goes on on one connection.
+#[derive(Debug)]
+pub struct Activity {
+    from: Instant,
+    /// Requests that are being answered.
+    busy: AtomicUsize,
+    /// When it was last busy, or some of an answer was written: milliseconds from `from`.
+    last: AtomicU64,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            from: Instant::now(),
+            busy: AtomicUsize::new(0),
+            last: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Activity {
+    /// Some of an answer was written.
+    pub fn moved(&self) {
+        let now = u64::try_from(self.from.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Relaxed);
+    }
+
+    /// A request is being answered until this is dropped.
+    pub fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// For how long nothing has happened that is worth a place; `None` while something does. Bytes that come in do not
+    /// count: one a second would be enough.
+    fn idle(&self) -> Option<Duration> {
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        let is_idle = self.busy.load(Ordering::Relaxed) == 0;
+        is_idle.then(|| self.from.elapsed().saturating_sub(last))
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.moved();
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The places of one listener.
+#[derive(Debug)]
+pub struct Places {
+    most: usize,
+    /// 0: no limit.
+    most_of_one: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    taken: HashMap<u64, Taken>,
+    /// Of every address that has some, how many.
+    counts: HashMap<IpAddr, usize>,
+    /// Who waits for a place, the first one first.
+    waiting: VecDeque<(IpAddr, oneshot::Sender<Place>)>,
+    /// When it was last looked whether somebody has to go for them.
+    looked: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    address: IpAddr,
+    activity: Arc<Activity>,
+    wanted: CancellationToken,
+}
+
+/// Whether an address may have as many places as there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// It is somebody's own.
+    Limited,
+    /// Others come through it.
+    Unlimited,
+}
+
+/// What becomes of a newcomer.
+#[derive(Debug)]
+pub enum Entry {
+    /// There is a place.
+    Place(Place),
+    /// There will be one.
+    Wait(Turn),
+    /// There is none; for this reason.
+    Refused(&'static str),
+}
+
+/// A place that somebody waits for.
+#[derive(Debug)]
+pub struct Turn {
+    place: oneshot::Receiver<Place>,
+    places: Arc<Places>,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    number: u64,
+    places: Arc<Places>,
+    activity: Arc<Activity>,
+    wanted: CancellationToken,
+}
+
+impl Places {
+    /// So many places, and so many of them for one address (0: all).
+    pub fn new(most: usize, most_of_one: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            most_of_one,
+            state: Mutex::default(),
+        })
+    }
+
+    /// A place for somebody from `address`. Where none is free, somebody else's who has been idle for a while, or anybody's
+    /// who is idle at an address with more than its part; as many as there are places may wait for one.
+    pub fn enter(self: &Arc<Self>, address: IpAddr, share: Share) -> Entry {
+        let address = network(address);
+        let mut state = self.state.lock();
+        let own = state.counts.get(&address).copied().unwrap_or(0);
+        let is_limited = share == Share::Limited && self.most_of_one > 0;
+        if is_limited
+            && own >= self.most_of_one
+            && !state.let_go(|taken, idle, _| taken.address == address && idle >= GRACE)
+        {
+            return Entry::Refused("address");
+        }
+        let has_too_many = |count: usize| count > own + 1;
+        if state.taken.len() < self.most || state.let_go(|_, idle, count| idle >= GRACE || has_too_many(count)) {
+            return Entry::Place(self.place(&mut state, address));
+        }
+        if state.waiting.len() >= self.most.max(LEAST_WAITING) {
+            return Entry::Refused("full");
+        }
+        let (sender, place) = oneshot::channel();
+        state.waiting.push_back((address, sender));
+        Entry::Wait(Turn {
+            place,
+            places: Arc::clone(self),
+        })
+    }
+
+    fn place(self: &Arc<Self>, state: &mut State, address: IpAddr) -> Place {
+        let (activity, wanted) = (Arc::<Activity>::default(), CancellationToken::new());
+        let number = state.next;
+        state.next += 1;
+        *state.counts.entry(address).or_default() += 1;
+        state.taken.insert(
+            number,
+            Taken {
+                address,
+                activity: Arc::clone(&activity),
+                wanted: wanted.clone(),
+            },
+        );
+        Place {
+            number,
+            places: Arc::clone(self),
+            activity,
+            wanted,
+        }
+    }
+
+    /// Gives free places to those who wait. Returns those that nobody waits for any more: they must not be dropped while the
+    /// lock is held.
+    #[must_use]
+    fn hand_out(self: &Arc<Self>, state: &mut State) -> Vec<Place> {
+        let mut unwanted = Vec::new();
+        while state.taken.len() < self.most
+            && let Some((address, sender)) = state.waiting.pop_front()
+        {
+            let place = self.place(state, address);
+            if let Err(place) = sender.send(place) {
+                state.leave(place.number);
+                unwanted.push(place);
+            }
+        }
+        unwanted
+    }
+
+    /// Looks whether somebody has to go for those who wait.
+    fn look(self: &Arc<Self>) {
+        let unwanted = {
+            let mut state = self.state.lock();
+            // All who wait come here, and one of them is enough.
+            if state.looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN / 2) {
+                return;
+            }
+            state.looked = Some(Instant::now());
+            while state.taken.len() + state.waiting.len() > self.most
+                && !state.waiting.is_empty()
+                && state.let_go(|_, idle, _| idle >= GRACE)
+            {}
+            self.hand_out(&mut state)
+        };
+        drop(unwanted);
+    }
+}
+
+impl State {
+    /// Has one of the idle connections go that `may` go, if there is one: of the address that has most of them the one that
+    /// has been idle longest.
+    fn let_go(&mut self, may: impl Fn(&Taken, Duration, usize) -> bool) -> bool {
+        let idle = self.taken.iter().filter_map(|(number, taken)| {
+            let idle = taken.activity.idle()?;
+            let count = self.counts.get(&taken.address).copied().unwrap_or(0);
+            may(taken, idle, count).then_some((count, idle, *number))
+        });
+        let Some((_, _, number)) = idle.max() else {
+            return false;
+        };
+        self.leave(number).is_some_and(|taken| {
+            taken.wanted.cancel();
+            true
+        })
+    }
+
+    fn leave(&mut self, number: u64) -> Option<Taken> {
+        let taken = self.taken.remove(&number)?;
+        if let Some(count) = self.counts.get_mut(&taken.address) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&taken.address);
+            }
+        }
+        Some(taken)
+    }
+}
+
+impl Turn {
+    /// Waits for it.
+    pub async fn come(mut self) -> Option<Place> {
+        loop {
+            match tokio::time::timeout(LOOK_AGAIN, &mut self.place).await {
+                Ok(place) => return place.ok(),
+                // That somebody has become idle, nobody tells.
+                Err(_elapsed) => self.places.look(),
+            }
+        }
+    }
+}
+
+impl Place {
+    /// What goes on on the connection that has it.
+    pub fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
+    /// Waits until somebody else needs it.
+    pub async fn wanted(&self) {
+        self.wanted.cancelled().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let unwanted = {
+            let mut state = self.places.state.lock();
+            // Where it was wanted it has left already.
+            state.leave(self.number);
+            self.places.hand_out(&mut state)
+        };
+        drop(unwanted);
+    }
+}
+
+/// What counts as one address: an IPv4 address, or the /64 in which an IPv6 host picks its addresses at will.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn now(places: &Arc<Places>, address: &str) -> Entry {
+        places.enter(from(address), Share::Limited)
+    }
+
+    fn place(places: &Arc<Places>, address: &str) -> Place {
+        match now(places, address) {
+            Entry::Place(place) => place,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn turn(places: &Arc<Places>, address: &str) -> Turn {
+        match now(places, address) {
+            Entry::Wait(turn) => turn,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// As if it had been idle for so long.
+    fn age(place: &Place, seconds: u64) {
+        let mut state = place.places.state.lock();
+        let taken = state.taken.get_mut(&place.number).unwrap();
+        taken.activity = Arc::new(Activity {
+            from: Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap(),
+            ..Activity::default()
+        });
+    }
+
+    #[test]
+    fn where_all_places_are_taken_the_longest_idle_has_to_go() {
+        let places = Places::new(2, 0);
+        let (one, two) = (place(&places, "192.0.2.1"), place(&places, "192.0.2.2"));
+        drop(turn(&places, "192.0.2.3"));
+        age(&one, 5);
+        age(&two, 9);
+        let three = place(&places, "192.0.2.3");
+        assert!(two.wanted.is_cancelled() && !one.wanted.is_cancelled());
+        drop(two);
+        let _four = place(&places, "192.0.2.4");
+        assert!(one.wanted.is_cancelled() && !three.wanted.is_cancelled());
+    }
+
+    #[test]
+    fn of_who_has_most_one_goes_first_and_at_once_for_who_has_less() {
+        let places = Places::new(4, 0);
+        let patient = place(&places, "192.0.2.1");
+        let greedy = [0, 1, 2].map(|_| place(&places, "192.0.2.2"));
+        age(&patient, 60);
+        let _one = place(&places, "192.0.2.3");
+        let gone = greedy.iter().filter(|place| place.wanted.is_cancelled()).count();
+        assert!(gone == 1 && !patient.wanted.is_cancelled());
+        // It has no more than the next one would have; so the one that is idle longest goes, or nobody.
+        let _two = place(&places, "192.0.2.3");
+        let gone = greedy.iter().filter(|place| place.wanted.is_cancelled()).count();
+        assert!(gone == 1 && patient.wanted.is_cancelled());
+        drop(turn(&places, "192.0.2.3"));
+    }
+
+    #[tokio::test]
+    async fn who_is_busy_keeps_the_place_and_the_next_one_waits_for_it() {
+        let places = Places::new(1, 0);
+        let one = place(&places, "192.0.2.1");
+        age(&one, 60);
+        let activity = Arc::clone(&places.state.lock().taken[&one.number].activity);
+        let busy = activity.busy();
+        let (given_up, next) = (turn(&places, "192.0.2.2"), turn(&places, "192.0.2.2"));
+        assert!(matches!(now(&places, "192.0.2.3"), Entry::Wait(_)));
+        drop(given_up);
+        drop(busy);
+        assert!(!one.wanted.is_cancelled(), "it was busy a moment ago");
+        drop(one);
+        let next = next.come().await.unwrap();
+        assert!(!next.wanted.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_the_place_of_who_has_become_idle() {
+        let places = Places::new(1, 0);
+        let one = place(&places, "192.0.2.1");
+        let next = turn(&places, "192.0.2.2");
+        age(&one, 60);
+        assert!(next.come().await.is_some() && one.wanted.is_cancelled());
+    }
+
+    #[test]
+    fn not_everybody_may_wait() {
+        let places = Places::new(2, 0);
+        let _taken = [place(&places, "192.0.2.1"), place(&places, "192.0.2.2")];
+        let _waiting: Vec<Turn> = (0..LEAST_WAITING).map(|_| turn(&places, "192.0.2.3")).collect();
+        assert!(matches!(now(&places, "192.0.2.4"), Entry::Refused("full")));
+    }
+
+    #[test]
+    fn one_address_has_no_more_than_its_part() {
+        let places = Places::new(10, 2);
+        let mine: Vec<Place> = (0..2).map(|n| place(&places, &format!("2001:db8::{n}"))).collect();
+        let refused = now(&places, "2001:db8::ffff");
+        assert!(matches!(refused, Entry::Refused("address")), "a /64 is one address");
+        let _other = place(&places, "2001:db8:0:1::1");
+        assert!(matches!(
+            places.enter(from("2001:db8::3"), Share::Unlimited),
+            Entry::Place(_)
+        ));
+        age(&mine[0], 4);
+        let _next = place(&places, "2001:db8::ffff");
+        assert!(mine[0].wanted.is_cancelled());
+        drop(mine);
+        assert_eq!(places.state.lock().counts.len(), 2);
+    }
+}
