@@ -28,6 +28,7 @@ pub fn answer(data: &[u8]) {
         }
     }
     let _ = wire::rows(data);
+    super::credential::read_anything(data);
     fn read<T: DeserializeOwned>(data: &[u8]) -> Option<T> {
         serde_json::from_slice(data).ok()
     }

@@ -47,6 +47,8 @@ impl Inspector {
         }
         // What the sources take as the longest wait for an answer must not undercut that of whoever asks.
         settings.extender.read_deadline_s = PATIENCE.as_secs();
+        // Beside a running facade, too, its consents are used: a lock keeps the two apart.
+        let consents = super::consents(&settings);
         let map = Arc::new(Current::new(super::load_map(&settings)?));
         let taken = match Self::foreign(&settings.state_dir) {
             Some(why) => Err(why),
@@ -67,9 +69,9 @@ impl Inspector {
         };
         let metrics = Metrics::new();
         let store = Store::open(&settings.state_dir, metrics.clone()).map_err(|e| one(e.to_string()))?;
-        let (client, credential) = super::cloud(&settings, &metrics)?;
+        let (client, credential) = super::cloud(&settings, &consents, &metrics)?;
         let own = Own {
-            drivers: super::drivers(&settings, &metrics)?,
+            drivers: super::drivers(&settings, &consents, &metrics)?,
             store: Some(store.clone()),
         };
         let process = Process::new(

@@ -204,9 +204,9 @@ fn operators_token(settings: &Settings) -> Result<SecretString, String> {
 ///
 /// # Errors
 /// What is wrong with the address or the certificates.
-pub fn cloud(settings: &Settings, metrics: &Metrics) -> Result<(Arc<Client>, Credential), Faults> {
+pub fn cloud(settings: &Settings, consents: &Path, metrics: &Metrics) -> Result<(Arc<Client>, Credential), Faults> {
     let client = Client::new(&settings.cloud, metrics.clone()).map_err(|fault| Faults(vec![fault]))?;
-    let credential = Credential::of(settings.cloud.keys(), &consents(settings));
+    let credential = Credential::of(settings.cloud.keys(), consents);
     Ok((Arc::new(client), credential))
 }
 
@@ -220,23 +220,22 @@ pub fn consents(settings: &Settings) -> PathBuf {
 ///
 /// # Errors
 /// What is wrong with an address or a credential.
-pub fn drivers(settings: &Settings, metrics: &Metrics) -> Result<Drivers, Faults> {
+pub fn drivers(settings: &Settings, consents: &Path, metrics: &Metrics) -> Result<Drivers, Faults> {
     let cloud = &settings.cloud;
     let one = |fault: String| Faults(vec![fault]);
-    let consents = consents(settings);
     let mut drivers = Drivers::default();
     if !cloud.admin.org_id.is_empty() {
         let client = Client::towards(&cloud.admin.base_url, cloud, metrics.clone()).map_err(one)?;
-        let key = Credential::of(cloud.admin.keys(), &consents);
+        let key = Credential::of(cloud.admin.keys(), consents);
         drivers.admin = Some(cloud::Admin::new(Arc::new(client), key, &cloud.admin.org_id));
     }
     if !cloud.scim.directory_id.is_empty() {
         let client = Client::towards(&cloud.scim.base_url, cloud, metrics.clone()).map_err(one)?;
-        let key = Credential::of(cloud.scim.keys(), &consents);
+        let key = Credential::of(cloud.scim.keys(), consents);
         drivers.scim = Some(Scim::new(Arc::new(client), key, &cloud.scim.directory_id));
     }
     if let Some(first) = cloud.jira.keys().first() {
-        let credential = Credential::of(cloud.jira.keys(), &consents);
+        let credential = Credential::of(cloud.jira.keys(), consents);
         // A client of its own: its pace and its failures are not Confluence's.
         let client = Client::new(cloud, metrics.clone()).map_err(one)?;
         drivers.jira = Some((Jira::new(Arc::new(client), credential), first.email.clone()));
@@ -276,9 +275,9 @@ impl Server {
         let lock = StateLock::take(&settings.state_dir).map_err(|e| one(e.to_string()))?;
         let books = books(&settings, &metrics);
         let store = Store::open(&settings.state_dir, metrics.clone()).map_err(|e| one(e.to_string()))?;
-        let (client, credential) = cloud(&settings, &metrics)?;
+        let (client, credential) = cloud(&settings, &consents(&settings), &metrics)?;
         let own = Own {
-            drivers: drivers(&settings, &metrics)?,
+            drivers: drivers(&settings, &consents(&settings), &metrics)?,
             store: Some(store.clone()),
         };
         let mut credentials = vec![credential.clone()];

@@ -90,6 +90,41 @@ async fn what_is_kept_is_its_owners_alone_and_holds_no_secret_of_the_app() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looks_at_it_as_root_leaves_it_to_its_owner() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let desk = consented(2).await;
+    let folder = desk.world.path("state/credentials");
+    // Only root can give something away, and only root can take it.
+    if chown(&folder, Some(4242), Some(4242)).is_err() {
+        return;
+    }
+    for name in ["app.json", "app.lock"] {
+        chown(folder.join(name), Some(4242), Some(4242)).unwrap();
+    }
+    std::fs::remove_file(folder.join("app.lock")).unwrap();
+    desk.outlive().await;
+    let before = desk.read_kept();
+    assert!(is_missing(&desk.ask().await));
+    assert_ne!(before["refresh_token"], desk.read_kept()["refresh_token"]);
+    for name in ["app.json", "app.lock"] {
+        assert_eq!(std::fs::metadata(folder.join(name)).unwrap().uid(), 4242, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_looked_up_with_the_consent_of_a_running_facade() {
+    let desk = consented(3600).await;
+    let (said, code) = desk.run(&["identities", "resolve", "user000003"]).await;
+    assert_eq!(code, 0, "{said}");
+    let id = &desk.world.cloud.people[2].account_id;
+    assert!(said.contains(id.as_str()) && !said.contains("consent"), "{said}");
+    let (read, _) = desk.run(&["identities", "resolve", id]).await;
+    assert!(!read.contains("nobody has consented"), "{read}");
+    assert_eq!(desk.tokens("app").await["refreshes"], 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consent_that_is_denied_or_for_another_site_is_told_and_not_kept() {
     for (faults, told) in [

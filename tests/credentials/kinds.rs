@@ -128,3 +128,22 @@ async fn the_keys_of_the_organisation_and_of_the_directory_open_their_own_apis()
         assert_eq!(credential["operations"][operation], "yes", "{name}: {said:#}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jira_is_asked_at_the_gateway_by_a_token_with_scopes() {
+    let registry = json!([
+        { "kind": "api_token", "email": ROBOT, "token": "classic" },
+        { "kind": "scoped_token", "email": "user000001@example.com", "token": "scoped", "scopes": ["read:jira-user"] },
+    ]);
+    let fragment = "email = \"robot@example.com\"\napi_token = \"classic\"\n[[cloud.jira.credentials]]\n\
+                    kind = \"scoped_token\"\nemail = \"user000001@example.com\"\nsecret = \"scoped\"\n";
+    let desk = Desk::new(registry, fragment).await;
+    let (said, code) = desk.check().await;
+    assert_eq!(code, 0, "{said:#}");
+    let jira = &said["credentials"][1];
+    assert_eq!(
+        (&jira["kind"], &jira["operations"]["jira_find_user"]),
+        (&json!("scoped_token"), &json!("yes")),
+        "{said:#}"
+    );
+}

@@ -73,6 +73,7 @@ impl Consent {
         options.create(true).truncate(false).write(true);
         private(&mut options);
         let file = options.open(self.folder.join(format!("{}.lock", self.client_id)))?;
+        own_like(&self.folder, &file)?;
         let until = Instant::now() + OTHERS;
         loop {
             match file.try_lock() {
@@ -91,7 +92,14 @@ impl Consent {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&self.folder)
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        builder.create(&self.folder)?;
+        match self.folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => own_like(parent, &File::open(&self.folder)?),
+            _ => Ok(()),
+        }
     }
 
     /// What is kept, if anything is. Blocks.
@@ -131,6 +139,7 @@ impl Consent {
         options.create_new(true).write(true);
         private(&mut options);
         let mut file = options.open(&new)?;
+        own_like(&self.folder, &file)?;
         file.write_all(bytes.bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, self.path())?;
@@ -296,6 +305,22 @@ fn same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
         (Some(one), Some(other)) => one.expose_secret() == other.expose_secret(),
         _ => false,
     }
+}
+
+/// What is made in a folder is its owner's: an operator who looks at credentials as root leaves nothing behind that the
+/// service cannot read.
+fn own_like(folder: &Path, file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, fchown};
+        let (theirs, ours) = (std::fs::metadata(folder)?, file.metadata()?);
+        if (theirs.uid(), theirs.gid()) != (ours.uid(), ours.gid()) {
+            fchown(file, Some(theirs.uid()), Some(theirs.gid()))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (folder, file);
+    Ok(())
 }
 
 fn private(options: &mut OpenOptions) {

@@ -27,6 +27,7 @@ pub use login::Login;
 pub(super) use login::below;
 
 use super::diagnosis::{Diagnosis, Suspect, Symptom};
+use super::scrub::Scrub;
 use super::{Client, Operation};
 use crate::settings::{self, CredentialKind, Origin};
 
@@ -94,6 +95,15 @@ impl Tried {
     fn note(&mut self, at: usize) {
         self.0 |= u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at)).unwrap_or(0);
     }
+}
+
+/// Reads `data` as everything that an authorisation server may say, and as a consent that is kept.
+pub(super) fn read_anything(data: &[u8]) {
+    let _ = serde_json::from_slice::<wire::Issued>(data);
+    let _ = serde_json::from_slice::<Vec<wire::Resource>>(data);
+    let _ =
+        serde_json::from_slice::<wire::Refusal>(data).map(|refusal| refusal.without(&Scrub::of_secrets(&["secrets!"])));
+    let _ = serde_json::from_slice::<wire::Kept>(data);
 }
 
 /// Whose credential it is.
