@@ -19,6 +19,9 @@ use crate::directory::{self, Change, Conduct, Directory, Order, What};
 use crate::model::{Context, Detail, GroupName, OperationId};
 use crate::settings::seconds;
 
+/// From so many bytes on a body is read on a thread of its own: the milliseconds that it takes are everybody else's, too.
+const LARGE_BODY: usize = 256 * 1024;
+
 /// A success.
 pub(super) struct Success {
     /// The whole body.
@@ -198,7 +201,14 @@ impl Extender {
                 Lost::TooSlow => Error::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
                 Lost::Broken => Error::new(StatusCode::BAD_REQUEST, "the body ended before it was complete"),
             })?;
-        body::names(&body, words.asked).map_err(|fault| Error::new(StatusCode::BAD_REQUEST, fault))
+        let names = if body.len() < LARGE_BODY {
+            body::names(&body, words.asked)
+        } else {
+            let asked = words.asked;
+            let read = tokio::task::spawn_blocking(move || body::names(&body, asked)).await;
+            read.map_err(|_panic| Error::unavailable("the body could not be read", Duration::from_secs(5)))?
+        };
+        names.map_err(|fault| Error::new(StatusCode::BAD_REQUEST, fault))
     }
 
     pub(super) fn failed(&self, error: directory::Error) -> Error {

@@ -2,7 +2,7 @@
 //! nothing is being answered has to go. So whoever opens connections and says nothing, or says it slowly, keeps nobody out,
 //! and nobody who is refused a place, or waits for one, keeps others from asking.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -157,12 +157,11 @@ impl Places {
         let is_limited = share == Share::Limited && self.most_of_one > 0;
         if is_limited
             && own >= self.most_of_one
-            && !state.let_go(|taken, idle, _| taken.address == address && idle >= GRACE)
+            && state.let_go(1, |taken, idle| taken == address && idle >= GRACE) == 0
         {
             return Entry::Refused("address");
         }
-        let has_too_many = |count: usize| count > own + 1;
-        if state.taken.len() < self.most || state.let_go(|_, idle, count| idle >= GRACE || has_too_many(count)) {
+        if state.taken.len() < self.most || state.make_room(own) {
             return Entry::Place(self.place(&mut state, address));
         }
         if state.waiting.len() >= self.most.max(LEAST_WAITING) {
@@ -218,15 +217,11 @@ impl Places {
     fn look(self: &Arc<Self>) {
         let unwanted = {
             let mut state = self.state.lock();
-            // All who wait come here, and one of them is enough.
-            if state.looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN / 2) {
+            if !state.is_time_to_look() {
                 return;
             }
-            state.looked = Some(Instant::now());
-            while state.taken.len() + state.waiting.len() > self.most
-                && !state.waiting.is_empty()
-                && state.let_go(|_, idle, _| idle >= GRACE)
-            {}
+            let wanted = (state.taken.len() + state.waiting.len()).saturating_sub(self.most);
+            state.let_go(wanted, |_, idle| idle >= GRACE);
             self.hand_out(&mut state)
         };
         drop(unwanted);
@@ -234,21 +229,52 @@ impl Places {
 }
 
 impl State {
-    /// Has one of the idle connections go that `may` go, if there is one: of the address that has most of them the one that
-    /// has been idle longest.
-    fn let_go(&mut self, may: impl Fn(&Taken, Duration, usize) -> bool) -> bool {
-        let idle = self.taken.iter().filter_map(|(number, taken)| {
-            let idle = taken.activity.idle()?;
-            let count = self.counts.get(&taken.address).copied().unwrap_or(0);
-            may(taken, idle, count).then_some((count, idle, *number))
-        });
-        let Some((_, _, number)) = idle.max() else {
+    /// Has somebody go for who has so many places already: who is idle at an address that has more, else who has been
+    /// idle for a while.
+    fn make_room(&mut self, own: usize) -> bool {
+        let greediest = self.counts.values().copied().max().unwrap_or(0);
+        if greediest > own + 1 {
+            let greedy: HashSet<IpAddr> = self
+                .counts
+                .iter()
+                .filter(|(_, n)| **n > own + 1)
+                .map(|(a, _)| *a)
+                .collect();
+            if self.let_go(1, |address, _| greedy.contains(&address)) > 0 {
+                return true;
+            }
+        }
+        self.is_time_to_look() && self.let_go(1, |_, idle| idle >= GRACE) > 0
+    }
+
+    /// Whether it is some time since it was last looked for who is idle: whoever comes, and all who wait, want that, and the
+    /// accept loop is not to be held up by them.
+    fn is_time_to_look(&mut self) -> bool {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN / 2) {
             return false;
-        };
-        self.leave(number).is_some_and(|taken| {
-            taken.wanted.cancel();
-            true
-        })
+        }
+        self.looked = Some(Instant::now());
+        true
+    }
+
+    /// Has at most so many of the idle connections go that `may` go: of the addresses that have most of them those that
+    /// have been idle longest. Returns how many go.
+    fn let_go(&mut self, most: usize, may: impl Fn(IpAddr, Duration) -> bool) -> usize {
+        let idle = self.taken.iter().filter_map(|(number, taken)| {
+            let idle = taken.activity.idle().filter(|idle| may(taken.address, *idle))?;
+            let count = self.counts.get(&taken.address).copied().unwrap_or(0);
+            Some((count, idle, *number))
+        });
+        let mut idle: Vec<_> = idle.collect();
+        idle.sort_unstable();
+        let mut gone = 0;
+        for (_, _, number) in idle.into_iter().rev().take(most) {
+            if let Some(taken) = self.leave(number) {
+                taken.wanted.cancel();
+                gone += 1;
+            }
+        }
+        gone
     }
 
     fn leave(&mut self, number: u64) -> Option<Taken> {
@@ -334,9 +360,10 @@ mod tests {
         }
     }
 
-    /// As if it had been idle for so long.
+    /// As if it had been idle for so long, and nobody had looked since.
     fn age(place: &Place, seconds: u64) {
         let mut state = place.places.state.lock();
+        state.looked = None;
         let taken = state.taken.get_mut(&place.number).unwrap();
         taken.activity = Arc::new(Activity {
             from: Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap(),
@@ -354,6 +381,7 @@ mod tests {
         let three = place(&places, "192.0.2.3");
         assert!(two.wanted.is_cancelled() && !one.wanted.is_cancelled());
         drop(two);
+        age(&one, 5);
         let _four = place(&places, "192.0.2.4");
         assert!(one.wanted.is_cancelled() && !three.wanted.is_cancelled());
     }

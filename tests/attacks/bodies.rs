@@ -86,7 +86,7 @@ async fn they_are_refused_and_change_nothing() {
     let _alone = alone().await;
     let world = world(|_| {}).await;
     let facade = world.facade;
-    let attack = async move {
+    let attack = move || async move {
         for (what, body, status) in bombs() {
             let all = (0..2).map(|_| async {
                 let mut line = Line::to(facade).await;
@@ -102,6 +102,6 @@ async fn they_are_refused_and_change_nothing() {
             }
         }
     };
-    served_throughout(&world, "36 bodies that take more than they give", attack).await;
+    served_throughout(&world, "bodies that take more than they give", attack).await;
     assert_eq!(world.truth("h").await, [""; 0]);
 }

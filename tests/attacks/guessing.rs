@@ -76,8 +76,9 @@ async fn from_many_addresses_it_costs_one_hash_at_a_time_and_locks_nobody_out() 
     .await;
     let guesser = Guesser::of(&world);
     // From 200 addresses, more often than each of them may.
-    let attack = {
-        let guesser = guesser.clone();
+    let attacker = guesser.clone();
+    let attack = move || {
+        let guesser = attacker.clone();
         async move {
             let guesses = stream::iter(0..2400).map(|n: usize| {
                 let guesser = guesser.clone();
@@ -95,7 +96,7 @@ async fn from_many_addresses_it_costs_one_hash_at_a_time_and_locks_nobody_out() 
         }
     };
     let tally = served_throughout(&world, "guessing from 200 addresses", attack).await;
-    println!("  {tally:?} of 2400 guesses");
+    println!("  {tally:?} of the last 2400 guesses");
     assert!(tally.wrong + tally.locked_out <= 200 * 11);
     // From an address of its own the victim gets in, once its turn comes.
     let answer = loop {
@@ -113,8 +114,9 @@ async fn from_one_address_it_ends_after_ten_whatever_addresses_are_forged() {
     let world = world(|settings| add_victim(settings)).await;
     let guesser = Guesser::of(&world);
     assert_eq!(guesser.guess("203.0.113.1", "victim", "right").await.status, 200);
-    let attack = {
-        let guesser = guesser.clone();
+    let attacker = guesser.clone();
+    let attack = move || {
+        let guesser = attacker.clone();
         async move {
             let mut tally = Tally::default();
             for n in 0..400 {
@@ -125,7 +127,7 @@ async fn from_one_address_it_ends_after_ten_whatever_addresses_are_forged() {
         }
     };
     let tally = served_throughout(&world, "guessing from one address", attack).await;
-    println!("  {tally:?} of 400 guesses");
+    println!("  {tally:?} of the last 400 guesses");
     assert!(tally.wrong <= 20 && tally.locked_out >= 380, "{tally:?}");
     // At the same address: who was let in before is let in still.
     assert_eq!(guesser.guess("203.0.113.1", "victim", "right").await.status, 200);

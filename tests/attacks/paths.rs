@@ -83,7 +83,7 @@ async fn none_leads_past_a_scope_or_out_of_the_api() {
     })
     .await;
     let facade = world.facade;
-    let attack = async move {
+    let attack = move || async move {
         for _ in 0..3 {
             for group in GROUPS {
                 for prefix in ["", "/wiki", "//confluence/"] {
@@ -113,5 +113,5 @@ async fn none_leads_past_a_scope_or_out_of_the_api() {
             }
         }
     };
-    served_throughout(&world, "340 paths that lead nowhere", attack).await;
+    served_throughout(&world, "paths that lead nowhere", attack).await;
 }

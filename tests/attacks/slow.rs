@@ -12,6 +12,9 @@ use crate::harness::{ADMIN, World};
 use crate::legitimate::{address, alone, served_throughout, world};
 use crate::raw::{Line, head};
 
+/// As many have a place, as many wait for one, and as many the kernel keeps until they are accepted.
+const HELD: usize = 1024 + 1024 + 4096;
+
 /// How long every connection drips.
 const DRIPS: Duration = Duration::from_secs(3);
 const A_DRIP: Duration = Duration::from_millis(500);
@@ -69,7 +72,8 @@ async fn attack(facade: std::net::SocketAddr, addresses: u8, first: fn(usize) ->
 async fn holds(world: &World, what: &str, addresses: u8, kept: usize, first: fn(usize) -> String) {
     let all = connections();
     let what = format!("{all} {what} from {addresses} addresses");
-    let (cut, none) = served_throughout(world, &what, attack(world.facade, addresses, first)).await;
+    let facade = world.facade;
+    let (cut, none) = served_throughout(world, &what, move || attack(facade, addresses, first)).await;
     println!("  {cut} were cut, {none} never came");
     assert!(cut + none + kept >= all, "{cut} and {none} of {all}");
 }
@@ -101,21 +105,21 @@ async fn heads_that_come_letter_by_letter_keep_nobody_out() {
     let _alone = alone().await;
     let world = world(|_| {}).await;
     holds(&world, "slow heads", 1, 256, slow_head).await;
-    holds(&world, "slow heads", 40, 2 * 1024, slow_head).await;
+    holds(&world, "slow heads", 40, HELD, slow_head).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_on_which_nothing_is_said_keep_nobody_out() {
     let _alone = alone().await;
     let world = world(|_| {}).await;
-    holds(&world, "silent connections", 40, 2 * 1024, silent).await;
+    holds(&world, "silent connections", 40, HELD, silent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_come_letter_by_letter_keep_nobody_out() {
     let _alone = alone().await;
     let world = world(|_| {}).await;
-    holds(&world, "slow bodies", 40, 2 * 1024, slow_body).await;
+    holds(&world, "slow bodies", 40, HELD, slow_body).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,7 +127,7 @@ async fn a_body_that_never_stops_coming_is_cut_all_the_same() {
     let _alone = alone().await;
     let world = world(|settings| settings.inbound.body_timeout_s = 1).await;
     let facade = world.facade;
-    let attack = async move {
+    let attack = move || async move {
         let callers = (0..50).map(|_| async move {
             let mut line = Line::to(facade).await;
             let headers = format!("authorization: Bearer {ADMIN}\ncontent-length: 1000000");
@@ -149,7 +153,7 @@ async fn a_body_that_never_stops_coming_is_cut_all_the_same() {
             .count()
     };
     assert_eq!(
-        served_throughout(&world, "50 bodies by an administrator", attack).await,
+        served_throughout(&world, "bodies without an end by an administrator", attack).await,
         50
     );
     assert!(world.truth("g").await.len() == 5);
