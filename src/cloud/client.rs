@@ -1,24 +1,25 @@
 //! One HTTP client for all of Cloud: sends a request, and sends it again where that is safe and makes sense.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::Method;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::attempt::{Try, chain, is_html};
 use super::call::{Answer, Call, SeatSign, parse};
-use super::credential::{Login, Shown, Tried, Unfit};
-use super::diagnosis::{self, Diagnosis, Suspect};
+use super::credential::{Login, Tried, Unfit};
+use super::diagnosis::Diagnosis;
 use super::governor::Governor;
+use super::heard::{Doubts, Heard};
 use super::places::Places;
 use super::scrub::Scrub;
-use super::{Credential, Error, Operation, Owner, Patience, wire};
+use super::{Credential, Error, Operation, Patience, wire};
 use crate::metrics::{Metrics, Outbound};
 use crate::model::{RequestId, Wait};
-use crate::settings::{self, CredentialKind, Pays};
+use crate::settings::{self, Pays};
 
 /// What v1 answers when no seat is free in the licence: a sign, not a proof, so it is tried once more unless the caller
 /// has reason to believe it.
@@ -30,14 +31,14 @@ const MOST_TOLD: usize = 300;
 /// The process's connections to one of Cloud's addresses, with everything that is shared by its callers.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
     pub(super) places: Places,
     login: Login,
     governor: Governor,
     metrics: Metrics,
     pub(super) try_timeout: Duration,
     max_tries: u32,
-    max_answer: usize,
+    pub(super) max_answer: usize,
     /// Requests answered; tells a fault of one name from a fault of Cloud.
     successes: AtomicU64,
     last: Mutex<Option<Exchange>>,
@@ -46,7 +47,7 @@ pub struct Client {
     /// The moving average behind [`Client::pace`], in microseconds; 0: nothing measured.
     pace_us: AtomicU64,
     /// How far Cloud's clock was ahead of ours at the last answer, in seconds.
-    skew_s: AtomicI64,
+    pub(super) skew_s: AtomicI64,
     /// Which form of `user/bulk?accountId=` this site understands, see [`super::confluence`].
     pub(super) ids_form: AtomicU8,
 }
@@ -80,35 +81,6 @@ enum Again {
     Doubted,
     /// After a pause that grows, for as long as there is leave.
     Failed,
-}
-
-/// Answers that were not believed once, of one question.
-#[derive(Debug, Default)]
-struct Doubts {
-    /// A 403 or 404 to a read.
-    forgiven: bool,
-    /// The sign that no seat is free.
-    seat_sign: bool,
-}
-
-/// What is to be made of an answer that is neither a success nor a passing failure.
-enum Heard {
-    /// It is one.
-    Answer,
-    /// The credential is refused: what that means.
-    Refused(Diagnosis),
-    /// Cloud is somewhere else.
-    Elsewhere(String),
-    /// It is not believed at once.
-    Doubted,
-}
-
-/// How one try ended.
-pub(super) enum Try {
-    Answered(StatusCode, HeaderMap, Vec<u8>),
-    /// No connection: certainly without effect.
-    NotSent(String),
-    Lost(String),
 }
 
 impl Client {
@@ -490,62 +462,6 @@ impl Client {
         matches!(asked, Ok(Try::Answered(status, headers, _)) if status.is_success() && !is_html(&headers))
     }
 
-    pub(super) async fn once(&self, call: &Call, shown: Option<&Shown>, request: &RequestId) -> Try {
-        let base = shown.and_then(|shown| shown.base.as_ref());
-        let mut url = base.unwrap_or(&self.places.site).clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(&call.path);
-        }
-        if !call.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&call.query);
-        }
-        let mut builder = self
-            .http
-            .request(call.method.clone(), url)
-            .header(ACCEPT, "application/json")
-            .header("X-Request-Id", request.as_str());
-        if let Some(shown) = shown {
-            builder = builder.header(AUTHORIZATION, shown.header.clone());
-        }
-        if call.operation.is_write() {
-            builder = builder.header("X-Atlassian-Token", "no-check");
-        }
-        if call.operation.is_write() || call.body.is_some() {
-            // Without it a write is answered 415, even one without a body.
-            builder = builder.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        if let Some(body) = &call.body {
-            builder = builder.body(body.to_string());
-        }
-        let mut answer = match builder.send().await {
-            Ok(answer) => answer,
-            Err(e) if e.is_connect() => return Try::NotSent(chain(&e.without_url())),
-            Err(e) => return Try::Lost(chain(&e.without_url())),
-        };
-        let (status, mut headers) = (answer.status(), answer.headers().clone());
-        if let Some(skew) = skew(&headers) {
-            self.skew_s.store(skew, Ordering::Relaxed);
-        }
-        let mut body = Vec::new();
-        loop {
-            match answer.chunk().await {
-                Ok(None) if status.is_success() && !is_html(&headers) => {
-                    return Try::Answered(status, headers, body);
-                }
-                Ok(None) => {
-                    let scrub = Scrub::of(shown.map(|shown| &shown.header));
-                    scrub.headers(&mut headers);
-                    return Try::Answered(status, headers, scrub.bytes(body));
-                }
-                Ok(Some(chunk)) if body.len() + chunk.len() > self.max_answer => {
-                    return Try::Lost(format!("the answer is larger than {} bytes", self.max_answer));
-                }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Err(e) => return Try::Lost(chain(&e.without_url())),
-            }
-        }
-    }
-
     pub(super) fn note(&self, operation: Operation, result: &'static str, fault: Option<String>) {
         self.metrics
             .cloud_requests
@@ -564,81 +480,6 @@ impl Client {
                 fault,
             });
         }
-    }
-
-    /// What is to be made of an answer that is neither a success nor a passing failure.
-    fn heard(
-        &self,
-        call: &Call,
-        whose: Option<(&Credential, &Shown)>,
-        status: StatusCode,
-        headers: &HeaderMap,
-        message: &str,
-        doubts: &mut Doubts,
-    ) -> Heard {
-        let operation = call.operation;
-        match status.as_u16() {
-            401 => Heard::Refused(self.refused(operation, status, message, whose)),
-            // Under load a gateway was seen to answer one 403 or 404 out of nothing.
-            403 if doubts.forgiven => Heard::Refused(self.refused(operation, status, message, whose)),
-            // What is there at every site is not there: this is none, or none that the credential opens.
-            404 if doubts.forgiven && operation.is_everywhere() => {
-                Heard::Refused(self.refused(operation, status, message, whose))
-            }
-            404 if doubts.forgiven || operation.is_write() => {
-                self.note(operation, "4xx", None);
-                Heard::Answer
-            }
-            403 | 404 => {
-                doubts.forgiven = true;
-                Heard::Doubted
-            }
-            500 if doubts.seat_sign || call.seat_sign == SeatSign::Believed => {
-                self.note(operation, "5xx", None);
-                Heard::Answer
-            }
-            500 => {
-                doubts.seat_sign = true;
-                Heard::Doubted
-            }
-            300..=399 => {
-                let to = headers
-                    .get(http::header::LOCATION)
-                    .and_then(|to| to.to_str().ok())
-                    .unwrap_or("?");
-                let host = Url::parse(to).ok().and_then(|to| to.host_str().map(str::to_owned));
-                let to = host.unwrap_or_else(|| "another path".to_owned());
-                let setting = operation.service().address();
-                let fault = format!("it redirects to {to}, which is not followed; check {setting}");
-                self.note(operation, "3xx", Some(fault.clone()));
-                Heard::Elsewhere(fault)
-            }
-            _ => {
-                self.note(operation, "4xx", None);
-                Heard::Answer
-            }
-        }
-    }
-
-    /// What the operator can do about a refused credential.
-    fn refused(
-        &self,
-        operation: Operation,
-        status: StatusCode,
-        message: &str,
-        whose: Option<(&Credential, &Shown)>,
-    ) -> Diagnosis {
-        let suspect = whose.and_then(|(credential, shown)| credential.suspect(shown));
-        let nobody = Suspect {
-            name: "no credential",
-            kind: CredentialKind::default(),
-            look: None,
-        };
-        let diagnosis = diagnosis::diagnose(suspect.unwrap_or(nobody), operation, status, message);
-        // A caller's wrong token says nothing against Cloud, and nothing that an operator could mend.
-        let ours = whose.is_none_or(|(credential, _)| credential.owner() == Owner::Facade);
-        self.note(operation, "refused", ours.then(|| diagnosis.to_string()));
-        diagnosis
     }
 }
 
@@ -675,36 +516,4 @@ impl Renewals {
     fn worst(&self, last: Diagnosis) -> Diagnosis {
         self.first.clone().unwrap_or(last)
     }
-}
-
-/// How far the sender's clock is ahead of ours, in seconds.
-fn skew(headers: &HeaderMap) -> Option<i64> {
-    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
-    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    Some(match date.duration_since(SystemTime::now()) {
-        Ok(ahead) => seconds(ahead),
-        Err(behind) => -seconds(behind.duration()),
-    })
-}
-
-pub(super) fn is_html(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/html"))
-}
-
-/// An error with its causes: reqwest's own text alone rarely says what happened.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let part = cause.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -4,10 +4,12 @@
 //! answers stay in here. It must never know a legacy word or a username.
 //!
 //! `confluence` is the driver of the v1 API, which everybody has; `admin`, `scim` and `jira` are drivers for those who
-//! have the keys. `client` sends one request as often as it takes; `governor` decides when; `patience` says for how long.
+//! have the keys. `client` sends one request as often as it takes (`attempt`: once; `heard`: what is made
+//! of the answer); `governor` decides when; `patience` says for how long.
 //! `credential` is what is shown, `places` where; `diagnosis` tells what a refusal means.
 
 mod admin;
+mod attempt;
 mod call;
 mod client;
 mod confluence;
@@ -16,6 +18,7 @@ mod diagnosis;
 #[doc(hidden)]
 pub mod fuzzing;
 mod governor;
+mod heard;
 mod jira;
 mod operation;
 mod patience;

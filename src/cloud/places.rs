@@ -6,8 +6,9 @@ use http::StatusCode;
 use tokio::sync::OnceCell;
 use url::Url;
 
+use super::attempt::{Try, is_html};
 use super::call::{Call, parse};
-use super::client::{Client, Try, is_html};
+use super::client::Client;
 use super::credential::Unfit;
 use super::diagnosis::{Diagnosis, Suspect, Symptom};
 use super::{Operation, Service, wire};

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::wire::{Grant, Issued, Refusal, Resource, Secretive};
 use crate::cloud::Operation;
+use crate::cloud::attempt::chain;
 use crate::cloud::scrub::Scrub;
 use crate::metrics::{Metrics, Outbound};
 
@@ -128,11 +129,11 @@ impl Login {
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Result<(StatusCode, Secretive), Failure> {
-    let lost = |e: reqwest::Error| Failure::Lost(super::super::client::chain(&e.without_url()));
+    let lost = |e: reqwest::Error| Failure::Lost(chain(&e.without_url()));
     let mut answer = match request.send().await {
         Ok(answer) => answer,
         Err(e) if e.is_connect() => {
-            return Err(Failure::NotDone(super::super::client::chain(&e.without_url())));
+            return Err(Failure::NotDone(chain(&e.without_url())));
         }
         Err(e) => return Err(lost(e)),
     };
