@@ -34,6 +34,12 @@ impl Origin {
         }
     }
 
+    /// Whether a command prints it.
+    #[must_use]
+    pub fn is_command(&self) -> bool {
+        self.command.is_some()
+    }
+
     /// The file that it is read from.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {

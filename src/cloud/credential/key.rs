@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -12,6 +12,7 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Mutex;
 
 use super::Unfit;
 use super::consent::Consent;
@@ -19,6 +20,9 @@ use super::login::Login;
 use super::token::Tokens;
 use crate::cloud::diagnosis::{self, Suspect, Symptom};
 use crate::settings::{self, CredentialKind, Origin};
+
+/// A command is not asked again sooner.
+const COMMANDS: Duration = Duration::from_secs(5);
 
 /// One credential.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub struct Key {
     secret: ArcSwap<SecretString>,
     /// How often the secret was changed.
     changes: AtomicU64,
+    /// One reading at a time; when the last one was.
+    reading: Mutex<Option<Instant>>,
     tokens: Option<Tokens>,
 }
 
@@ -64,6 +70,7 @@ impl Key {
             origin: settings.origin,
             secret: ArcSwap::from_pointee(settings.secret),
             changes: AtomicU64::new(0),
+            reading: Mutex::default(),
             tokens,
         }
     }
@@ -117,8 +124,17 @@ impl Key {
 
     /// What was shown under this number was not taken. Whether there is something else to show now.
     pub async fn renew(&self, number: u64) -> bool {
-        if self.reread().await {
-            return true;
+        {
+            let mut last = self.reading.lock().await;
+            // Refusals come in crowds, and a command may be slow, or ask somebody.
+            let is_known = self.origin.is_command() && last.is_some_and(|last| last.elapsed() < COMMANDS);
+            let is_changed = self.tokens.is_none() && self.changes.load(Ordering::Acquire) != number;
+            if is_changed || (!is_known && self.reread().await) {
+                return true;
+            }
+            if !is_known {
+                *last = Some(Instant::now());
+            }
         }
         match &self.tokens {
             Some(tokens) => tokens.reject(number).await,
