@@ -82,6 +82,15 @@ pub struct Key {
     pub credential: String,
 }
 
+/// Labels of a refusal of a credential for Cloud.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Refusal {
+    /// The setting that holds its secret.
+    pub credential: String,
+    /// What is the matter with it.
+    pub symptom: &'static str,
+}
+
 /// Labels of a reading of another file anew.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FileReload {
@@ -121,6 +130,8 @@ pub struct Metrics {
     pub cloud_outage: Gauge,
     /// Seconds until a credential ends, where that is known.
     pub credential_seconds_left: Family<Key, Gauge>,
+    /// Refusals of credentials.
+    pub credential_refusals: Family<Refusal, Counter>,
     /// Cache look-ups.
     pub lookups: Family<Lookup, Counter>,
     /// Lists told as they were read before, because Cloud could not be asked.
@@ -229,6 +240,11 @@ impl Metrics {
             "Seconds until a credential for Cloud ends, where that is known",
             Family::<Key, Gauge>::default()
         );
+        let credential_refusals = register!(
+            "credential_refusals",
+            "Refusals of credentials by Cloud",
+            Family::<Refusal, Counter>::default()
+        );
         let lookups = register!("lookups", "Cache look-ups", Family::<Lookup, Counter>::default());
         let stale_answers = register!(
             "stale_answers",
@@ -308,6 +324,7 @@ impl Metrics {
             cloud_quota_left,
             cloud_outage,
             credential_seconds_left,
+            credential_refusals,
             lookups,
             stale_answers,
             skipped,
@@ -325,6 +342,15 @@ impl Metrics {
             journal_failures,
             journal_unwritten,
         }
+    }
+
+    /// Counts a refusal of a credential.
+    pub fn credential_refused(&self, setting: &str, symptom: &'static str) {
+        let label = Refusal {
+            credential: setting.to_owned(),
+            symptom,
+        };
+        self.credential_refusals.get_or_create(&label).inc();
     }
 
     /// Tells when a credential ends.

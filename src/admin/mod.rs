@@ -24,7 +24,8 @@ use crate::directory::{Directory, Process};
 use crate::metrics::Metrics;
 
 /// For so long a failed exchange with Cloud counts against readiness. Not for ever: what is not ready gets no requests,
-/// and without requests nothing would ever find out that Cloud is back.
+/// and without requests nothing would ever find out that Cloud is back. (A refused credential is asked about by the
+/// watch over the credentials.)
 const FAULT_COUNTS: Duration = Duration::from_secs(30);
 
 /// What the operator's listener shows.
@@ -76,7 +77,11 @@ impl From<CredentialStanding> for CredentialState {
             name: standing.name,
             kind: standing.kind.as_str(),
             state,
-            ends: standing.ends.map(|ends| ends.to_string()),
+            // Of a consent that was ended nobody knows when.
+            ends: standing
+                .ends
+                .filter(|ends| *ends > Timestamp::UNIX_EPOCH)
+                .map(|ends| ends.to_string()),
         }
     }
 }
@@ -165,8 +170,9 @@ impl Admin {
     async fn ready(&self) -> Response<Bytes> {
         let last = self.client.last_exchange();
         let ago = last.as_ref().map(|last| last.at.elapsed());
+        let is_refusal = last.as_ref().is_some_and(|last| last.is_refusal);
         let fault = last.and_then(|last| last.fault);
-        let failing = fault.is_some() && ago.is_some_and(|ago| ago < FAULT_COUNTS);
+        let failing = fault.is_some() && (is_refusal || ago.is_some_and(|ago| ago < FAULT_COUNTS));
         let stopping = self.stopping.load(Ordering::Relaxed);
         let ready = !failing && !stopping;
         let state = match (&fault, ago) {

@@ -124,35 +124,35 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
     let walked = audit::verify(&dir, head.as_ref(), args.from, |damage| {
         damages += 1;
         if damages <= MOST_TOLD {
-            println!("DAMAGED  {damage}");
+            say!("DAMAGED  {damage}");
         }
     })?;
     if damages > MOST_TOLD {
-        println!("DAMAGED  and {} more", damages - MOST_TOLD);
+        say!("DAMAGED  and {} more", damages - MOST_TOLD);
     }
-    println!("{} lines in {} files of {}", walked.lines, walked.files, dir.display());
+    say!("{} lines in {} files of {}", walked.lines, walked.files, dir.display());
     if walked.first_seq > 1 {
         let why = if walked.is_renewed {
             "the audit was renewed there"
         } else {
             "older files are gone"
         };
-        println!("verified from seq {} on: {why}", walked.first_seq);
+        say!("verified from seq {} on: {why}", walked.first_seq);
     }
     if !walked.tail.torn.is_empty() {
-        println!("behind the last line stands the beginning of another: it is being written, or its process was ended");
+        say!("behind the last line stands the beginning of another: it is being written, or its process was ended");
     }
     match &head {
-        Some(head) if !walked.is_compared => println!("the head {head} is older than the oldest line: not compared"),
+        Some(head) if !walked.is_compared => say!("the head {head} is older than the oldest line: not compared"),
         Some(_) => {}
-        None => println!("no head to compare with (--head, or a journal beside it): a cut end would not show"),
+        None => say!("no head to compare with (--head, or a journal beside it): a cut end would not show"),
     }
-    println!("head {}", walked.head);
+    say!("head {}", walked.head);
     if damages > 0 {
-        println!("damaged: {damages}");
+        say!("damaged: {damages}");
         return Ok(ExitCode::FAILURE);
     }
-    println!("good");
+    say!("good");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -291,8 +291,8 @@ fn renew(args: &Renew) -> anyhow::Result<ExitCode> {
         None => audit::last_readable(&dir)?,
     };
     let aside = audit::renew(&dir, head)?;
-    println!("the audit so far is in {}", aside.display());
-    println!("the next line is seq {}, behind {head}", head.seq + 1);
+    say!("the audit so far is in {}", aside.display());
+    say!("the next line is seq {}, behind {head}", head.seq + 1);
     Ok(ExitCode::SUCCESS)
 }
 

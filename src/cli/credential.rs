@@ -85,7 +85,7 @@ fn list(settings: &Settings) -> anyhow::Result<ExitCode> {
                 Some(ends) if ends <= now => "is over".to_owned(),
                 Some(ends) => format!("ends {ends}"),
             };
-            println!("{:<16} {}: {ends}", key.kind.as_str(), key.name);
+            say!("{:<16} {}: {ends}", key.kind.as_str(), key.name);
         }
     }
     Ok(if is_over { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -97,6 +97,9 @@ async fn login(args: Login) -> anyhow::Result<ExitCode> {
         filter: "warn".to_owned(),
         ..settings.log.clone()
     })?;
+    // The code and the client's secret go to these addresses.
+    let faults = settings.cloud.faults();
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
     let apps: Vec<_> = settings
         .cloud
         .keys()
@@ -105,7 +108,9 @@ async fn login(args: Login) -> anyhow::Result<ExitCode> {
         .filter(|key| args.client_id.as_ref().is_none_or(|id| *id == key.client_id))
         .collect();
     let app = match apps.as_slice() {
-        [] => bail!("the settings name no such app: cloud.kind = \"oauth\", with client_id and client_secret"),
+        [] => bail!(
+            "the settings name no such app: cloud.kind = \"oauth\", with client_id and client_secret (was --config forgotten?)"
+        ),
         [one] => one,
         [first, rest @ ..] if rest.iter().all(|other| other.client_id == first.client_id) => first,
         _ => bail!("the settings name several apps: say which with --client-id"),
@@ -118,11 +123,11 @@ async fn login(args: Login) -> anyhow::Result<ExitCode> {
     let patience = Duration::from_secs(args.patience);
     let answer = if args.paste {
         show(&asking, &client);
-        println!(
+        say!(
             "The browser ends at an address that it cannot open: {}?…",
             args.callback
         );
-        println!("Paste that address here:");
+        say!("Paste that address here:");
         tokio::time::timeout(patience, pasted()).await
     } else {
         let listeners = listen(&args.callback).await?;
@@ -131,15 +136,15 @@ async fn login(args: Login) -> anyhow::Result<ExitCode> {
     };
     let answer = answer.map_err(|_elapsed| anyhow!("nobody answered within {} seconds", args.patience))??;
     let Consented { file, missing, doubt } = asking.take(&client, &answer).await.map_err(|fault| anyhow!(fault))?;
-    println!(
+    say!(
         "The consent is kept in {}. A running facade uses it at once.",
         file.display()
     );
     if let Some(doubt) = doubt {
-        println!("Whether it is for this site is not certain: {doubt}. `extender-facade check` tells.");
+        say!("Whether it is for this site is not certain: {doubt}. `extender-facade check` tells.");
     }
     if !missing.is_empty() {
-        println!(
+        say!(
             "Not given: {}. Add them to the app at developer.atlassian.com, then consent again.",
             missing.join(", ")
         );
@@ -149,9 +154,9 @@ async fn login(args: Login) -> anyhow::Result<ExitCode> {
 }
 
 fn show(asking: &Asking, client: &Client) {
-    println!("The app must have these scopes: {}", SCOPES.join(" "));
-    println!("Open this address in a browser, as a site administrator, and consent:");
-    println!("\n  {}\n", asking.address(client));
+    say!("The app must have these scopes: {}", SCOPES.join(" "));
+    say!("Open this address in a browser, as a site administrator, and consent:");
+    say!("\n  {}\n", asking.address(client));
 }
 
 async fn pasted() -> anyhow::Result<Url> {
@@ -223,6 +228,7 @@ async fn come_back(listeners: &[TcpListener], callback: &Url, asking: &Asking) -
                 if asking.is_answer(&answer) {
                     return Ok(answer);
                 }
+                eprintln!("An answer to another question came, and was left alone: open the address above.");
             }
             _ = &mut serving => bail!("the listener ended"),
         }

@@ -1,5 +1,12 @@
 //! The command line, one file a sub-command.
 
+/// A line to standard output. Whoever stopped reading is not told any more: that is no fault.
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::cli::say(format_args!($($text)*))
+    };
+}
+
 mod account;
 mod audit;
 mod check;
@@ -84,6 +91,11 @@ impl Cli {
             }
         })
     }
+}
+
+fn say(text: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Sends log lines to standard error, as the settings say.

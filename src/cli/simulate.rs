@@ -32,7 +32,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr().context("the listener has no address")?;
     let stop = Stop::new();
     stop.at_signals();
-    println!("simulator listening on http://{address}");
+    say!("simulator listening on http://{address}");
     simulator.run(listener, async move { stop.said().await }).await;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::attempt::{Try, chain, is_html};
 use super::call::{Answer, Call, SeatSign, parse};
-use super::credential::{Login, Tried, Unfit};
+use super::credential::{Login, Shown, Tried, Unfit};
 use super::diagnosis::Diagnosis;
 use super::governor::Governor;
 use super::heard::{Doubts, Heard};
@@ -28,6 +28,9 @@ const NO_SEAT_SIGN: &str = "AddUserToGroupsIdentityPlatformCommand";
 /// Letters of what a reader says of an answer that it cannot read.
 const MOST_TOLD: usize = 300;
 
+/// Until somebody who is on it has made a token.
+const SHORTLY: Duration = Duration::from_millis(50);
+
 /// The process's connections to one of Cloud's addresses, with everything that is shared by its callers.
 #[derive(Debug)]
 pub struct Client {
@@ -35,7 +38,7 @@ pub struct Client {
     pub(super) places: Places,
     login: Login,
     governor: Governor,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     pub(super) try_timeout: Duration,
     max_tries: u32,
     pub(super) max_answer: usize,
@@ -59,6 +62,8 @@ pub struct Exchange {
     pub at: Instant,
     /// What went wrong, if anything did.
     pub fault: Option<String>,
+    /// What went wrong is a credential, which does not mend by itself.
+    pub is_refusal: bool,
 }
 
 /// How fast requests are answered at present.
@@ -240,8 +245,12 @@ impl Client {
                 let until = Instant::now() + patience.limit(self.try_timeout);
                 match credential.prepare(self, operation, until, &mut renewals.tried).await {
                     Ok(at) => prepared = Some((credential, at)),
-                    Err(Unfit::Refused(diagnosis)) => return Err(refused(401, renewals.worst(diagnosis), doubtful)),
+                    Err(Unfit::Refused(diagnosis)) => {
+                        self.note(operation, "refused", Some(diagnosis.to_string()));
+                        return Err(refused(401, renewals.worst(diagnosis), doubtful));
+                    }
                     Err(Unfit::Unavailable { cause, retry_after }) => {
+                        self.note(operation, "failed", Some(cause.clone()));
                         patience
                             .sleep(retry_after)
                             .await
@@ -278,7 +287,14 @@ impl Client {
             };
             // After the wait, which may have been longer than a token lives.
             let shown = match prepared.map(|(credential, at)| credential.of_key(at, self, operation)) {
-                Some(None) => continue,
+                Some(None) => {
+                    // It came to its end while it waited for its turn.
+                    patience
+                        .sleep(SHORTLY)
+                        .await
+                        .map_err(|_exhausted| unavailable("an access token ended", doubtful))?;
+                    continue;
+                }
                 shown => shown.flatten(),
             };
             tries += 1;
@@ -349,13 +365,33 @@ impl Client {
                             // Cloud is there, and says something.
                             permit.accepted(&headers, self.points(operation, &[]));
                             let whose = credential.zip(shown.as_ref());
+                            let is_absent = status == StatusCode::NOT_FOUND && !operation.is_everywhere();
+                            if let Some((credential, shown)) = whose.filter(|_| is_absent)
+                                && !credential.has_opened(shown)
+                            {
+                                // What is not there, or a site that this credential does not open?
+                                match self.opens(shown, request).await {
+                                    Some(true) => credential.accepted(shown, operation),
+                                    Some(false) => doubts.is_elsewhere = true,
+                                    None => {
+                                        patience.sleep(SHORTLY).await.map_err(|_exhausted| {
+                                            unavailable("whether the site is there could not be asked", doubtful)
+                                        })?;
+                                        continue;
+                                    }
+                                }
+                            }
                             match self.heard(call, whose, status, &headers, &message(), &mut doubts) {
                                 Heard::Answer => return Ok((Answer { status, body, doubtful }, None)),
                                 Heard::Refused(diagnosis) => {
                                     let symptom = diagnosis.symptom;
                                     let has_another = match whose {
                                         Some((credential, shown)) if renewals.may_go_on() => {
-                                            credential.refused(shown, operation, symptom, &mut renewals.tried).await
+                                            let asked =
+                                                credential.refused(shown, operation, symptom, &mut renewals.tried);
+                                            // A command may take its time, which is not the caller's.
+                                            let limit = patience.limit(self.try_timeout);
+                                            tokio::time::timeout(limit, asked).await.unwrap_or(false)
                                         }
                                         _ => false,
                                     };
@@ -364,7 +400,7 @@ impl Client {
                                         return Err(refused(status.as_u16(), worst, doubtful));
                                     }
                                     renewals.note(worst);
-                                    doubts.forgiven = false;
+                                    (doubts.forgiven, doubts.is_elsewhere) = (false, false);
                                     continue;
                                 }
                                 Heard::Elsewhere(fault) => return Err(unavailable(&fault, doubtful)),
@@ -444,6 +480,21 @@ impl Client {
         }
     }
 
+    /// Whether what is shown opens this very site: one try of a read that every site answers. `None`: nobody can tell now.
+    async fn opens(&self, shown: &Shown, request: &RequestId) -> Option<bool> {
+        let query = vec![("query", "site-admins".to_owned()), ("limit", "1".to_owned())];
+        let call = Call::get(
+            Operation::FindGroups,
+            &["wiki", "rest", "api", "group", "picker"],
+            query,
+        );
+        match tokio::time::timeout(self.try_timeout, self.once(&call, Some(shown), request)).await {
+            Ok(Try::Answered(StatusCode::NOT_FOUND, ..)) => Some(false),
+            Ok(Try::Answered(status, ..)) if !status.is_server_error() && status.as_u16() != 429 => Some(true),
+            _ => None,
+        }
+    }
+
     /// Whether Cloud answers anything else at all: one try of a cheap read.
     async fn is_up(&self, credential: Option<&Credential>, request: &RequestId) -> bool {
         let call = Call {
@@ -459,7 +510,14 @@ impl Client {
             shown => shown.flatten(),
         };
         let asked = tokio::time::timeout(self.try_timeout, self.once(&call, shown.as_ref(), request)).await;
-        matches!(asked, Ok(Try::Answered(status, headers, _)) if status.is_success() && !is_html(&headers))
+        // Whatever it says to this very question, it is there.
+        match asked {
+            Ok(Try::Answered(status, headers, _)) => {
+                let is_page = status.is_success() && is_html(&headers);
+                !(is_page || status.is_server_error() || status.as_u16() == 429)
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn note(&self, operation: Operation, result: &'static str, fault: Option<String>) {
@@ -478,6 +536,7 @@ impl Client {
             *self.last.lock() = Some(Exchange {
                 at: Instant::now(),
                 fault,
+                is_refusal: result == "refused",
             });
         }
     }

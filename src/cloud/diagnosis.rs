@@ -79,6 +79,8 @@ impl std::fmt::Display for Diagnosis {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Suspect<'a> {
     pub name: &'a str,
+    /// The setting that holds its secret.
+    pub setting: &'a str,
     pub kind: CredentialKind,
     /// What its secret looks like, if that tells anything.
     pub look: Option<&'static str>,
@@ -191,12 +193,15 @@ fn mend(kind: CredentialKind, operation: Operation, symptom: Symptom) -> String 
 }
 
 /// What to do about a client that the authorisation server refuses.
-pub(super) const CLIENT: &str = "client_id or client_secret is wrong, or the app or its secret was deleted; look at \
+pub(super) const CLIENT: &str = "client_id or client_secret is wrong, the app or its secret was deleted, or it is a \
+                                 client of the other kind (\"oauth\", \"service_account\"); look at \
                                  developer.atlassian.com (apps) or admin.atlassian.com (service accounts)";
 /// What to do where nobody has consented.
-pub(super) const CONSENT: &str = "run `extender-facade credential login` and consent";
+pub(super) const CONSENT: &str =
+    "run `extender-facade credential login --config FILE` as the service's user, and consent";
 /// What to do where a consent is over.
-pub(super) const CONSENT_AGAIN: &str = "consent again: run `extender-facade credential login`";
+pub(super) const CONSENT_AGAIN: &str =
+    "consent again: run `extender-facade credential login --config FILE` as the service's user";
 
 fn add_scope(kind: CredentialKind) -> &'static str {
     match kind {
@@ -284,6 +289,7 @@ mod tests {
     fn every_refusal_has_a_symptom_and_a_mend_that_names_what_to_do() {
         let suspect = |kind| Suspect {
             name: "k",
+            setting: "k",
             kind,
             look: None,
         };

@@ -20,6 +20,7 @@ pub fn answer(data: &[u8]) {
         for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND] {
             let suspect = Suspect {
                 name: "a credential",
+                setting: "a setting",
                 kind: CredentialKind::default(),
                 look: diagnosis::look(CredentialKind::default(), &message),
             };

@@ -6,7 +6,7 @@ use url::Url;
 use super::call::{Call, SeatSign};
 use super::client::Client;
 use super::credential::Shown;
-use super::diagnosis::{self, Diagnosis, Suspect};
+use super::diagnosis::{self, Diagnosis, Suspect, Symptom};
 use super::{Credential, Operation, Owner};
 use crate::settings::CredentialKind;
 
@@ -17,6 +17,8 @@ pub(super) struct Doubts {
     pub forgiven: bool,
     /// The sign that no seat is free.
     pub seat_sign: bool,
+    /// The credential does not open this site at all.
+    pub is_elsewhere: bool,
 }
 
 /// What is to be made of an answer that is neither a success nor a passing failure.
@@ -44,12 +46,12 @@ impl Client {
     ) -> Heard {
         let operation = call.operation;
         match status.as_u16() {
-            401 => Heard::Refused(self.refused(operation, status, message, whose)),
+            401 => self.refusal(operation, status, message, whose),
             // Under load a gateway was seen to answer one 403 or 404 out of nothing.
-            403 if doubts.forgiven => Heard::Refused(self.refused(operation, status, message, whose)),
+            403 if doubts.forgiven => self.refusal(operation, status, message, whose),
             // What is there at every site is not there: this is none, or none that the credential opens.
-            404 if doubts.forgiven && operation.is_everywhere() => {
-                Heard::Refused(self.refused(operation, status, message, whose))
+            404 if doubts.is_elsewhere || (doubts.forgiven && operation.is_everywhere()) => {
+                self.refusal(operation, status, message, whose)
             }
             404 if doubts.forgiven || operation.is_write() => {
                 self.note(operation, "4xx", None);
@@ -86,6 +88,28 @@ impl Client {
         }
     }
 
+    /// A refusal, or for a caller whose own credential it is a fault that is none of theirs.
+    fn refusal(
+        &self,
+        operation: Operation,
+        status: StatusCode,
+        message: &str,
+        whose: Option<(&Credential, &Shown)>,
+    ) -> Heard {
+        let diagnosis = self.refused(operation, status, message, whose);
+        if Self::is_of_the_setup(&diagnosis, whose) {
+            tracing::error!(%diagnosis, "callers cannot be served");
+            return Heard::Elsewhere(diagnosis.to_string());
+        }
+        Heard::Refused(diagnosis)
+    }
+
+    /// A fault of the set-up, whoever's credential it is that meets it.
+    fn is_of_the_setup(diagnosis: &Diagnosis, whose: Option<(&Credential, &Shown)>) -> bool {
+        whose.is_some_and(|(credential, _)| credential.owner() == Owner::Caller)
+            && matches!(diagnosis.symptom, Symptom::WrongAddress | Symptom::AddressBlocked)
+    }
+
     /// What the operator can do about a refused credential.
     fn refused(
         &self,
@@ -97,13 +121,19 @@ impl Client {
         let suspect = whose.and_then(|(credential, shown)| credential.suspect(shown));
         let nobody = Suspect {
             name: "no credential",
+            setting: "none",
             kind: CredentialKind::default(),
             look: None,
         };
-        let diagnosis = diagnosis::diagnose(suspect.unwrap_or(nobody), operation, status, message);
+        let suspect = suspect.unwrap_or(nobody);
+        let diagnosis = diagnosis::diagnose(suspect, operation, status, message);
         // A caller's wrong token says nothing against Cloud, and nothing that an operator could mend.
         let ours = whose.is_none_or(|(credential, _)| credential.owner() == Owner::Facade);
         self.note(operation, "refused", ours.then(|| diagnosis.to_string()));
+        if ours {
+            self.metrics
+                .credential_refused(suspect.setting, diagnosis.symptom.as_str());
+        }
         diagnosis
     }
 }

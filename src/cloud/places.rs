@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -14,6 +14,8 @@ use super::diagnosis::{Diagnosis, Suspect, Symptom};
 use super::{Operation, Service, wire};
 use crate::model::RequestId;
 
+/// How long until an answer that there is no site is looked at again.
+const SECOND_LOOK: Duration = Duration::from_millis(300);
 /// How long the question for the cloudId is not asked again after it was not answered.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -75,27 +77,41 @@ impl Client {
             cause: format!("the site does not tell its cloudId: {cause}"),
             retry_after: AGAIN,
         };
-        match tokio::time::timeout(self.try_timeout, self.once(&call, None, &RequestId::random())).await {
-            Err(_elapsed) => Err(unavailable("no answer".to_owned())),
-            Ok(Try::NotSent(fault) | Try::Lost(fault)) => Err(unavailable(fault)),
-            Ok(Try::Answered(status, headers, body)) => {
-                self.note(call.operation, if status.is_success() { "2xx" } else { "4xx" }, None);
-                if status == StatusCode::NOT_FOUND || (status.is_success() && is_html(&headers)) {
-                    return Err(Unfit::Refused(Diagnosis {
-                        symptom: Symptom::WrongAddress,
-                        finding: format!(
-                            "{} cannot be used: there is no site at {}",
-                            suspect.name, self.places.site
-                        ),
-                        mend: "check cloud.base_url: https://your-site.atlassian.net".to_owned(),
-                    }));
-                }
-                if !status.is_success() {
-                    return Err(unavailable(format!("{status}: {}", wire::error_message(&body))));
-                }
-                let tenant: wire::Tenant = parse(&body).map_err(unavailable)?;
+        let id = RequestId::random();
+        let mut answer = tokio::time::timeout(self.try_timeout, self.once(&call, None, &id)).await;
+        if matches!(&answer, Ok(Try::Answered(status, headers, _)) if is_no_site(*status, headers)) {
+            // A gateway may say so once out of nothing.
+            tokio::time::sleep(SECOND_LOOK).await;
+            answer = tokio::time::timeout(self.try_timeout, self.once(&call, None, &id)).await;
+        }
+        let failed = |cause: String| {
+            self.note(call.operation, "failed", Some(cause.clone()));
+            unavailable(cause)
+        };
+        match answer {
+            Err(_elapsed) => Err(failed("no answer".to_owned())),
+            Ok(Try::NotSent(fault) | Try::Lost(fault)) => Err(failed(fault)),
+            Ok(Try::Answered(status, headers, _)) if is_no_site(status, &headers) => Err(Unfit::Refused(Diagnosis {
+                symptom: Symptom::WrongAddress,
+                finding: format!(
+                    "{} cannot be used: there is no site at {}",
+                    suspect.name, self.places.site
+                ),
+                mend: "check cloud.base_url: https://your-site.atlassian.net".to_owned(),
+            })),
+            Ok(Try::Answered(status, _, body)) if !status.is_success() => {
+                Err(failed(format!("{status}: {}", wire::error_message(&body))))
+            }
+            Ok(Try::Answered(_, _, body)) => {
+                let tenant: wire::Tenant = parse(&body).map_err(failed)?;
+                self.note(call.operation, "2xx", None);
                 Ok(tenant.cloud_id)
             }
         }
     }
+}
+
+/// Whether an answer to the question for the cloudId says that there is no site.
+fn is_no_site(status: StatusCode, headers: &HeaderMap) -> bool {
+    status == StatusCode::NOT_FOUND || (status.is_success() && is_html(headers))
 }

@@ -12,7 +12,7 @@ use super::guard::Guard;
 use super::identity::Current;
 use super::ledger::Ledger;
 use super::members;
-use super::operations::{Books, Desk};
+use super::operations::{Books, Callers, Desk};
 use crate::metrics::Metrics;
 use crate::model::{AccountId, GroupId, NameKey, OperationId};
 use crate::settings::{Settings, seconds};
@@ -37,6 +37,7 @@ pub struct Process {
     pub(super) store: Store,
     pub(super) metrics: Metrics,
     pub(super) operations: TaskTracker,
+    pub(super) callers: Callers,
     pub(super) stop: CancellationToken,
     pub(super) next_view: AtomicU64,
     pub(super) settings: Arc<Settings>,
@@ -57,6 +58,7 @@ impl Process {
             undos: Claims::new(),
             guard: Guard::new(&settings.extender),
             operations: TaskTracker::new(),
+            callers: Callers::default(),
             stop: CancellationToken::new(),
             next_view: AtomicU64::new(0),
             max_in_flight: settings.cloud.max_in_flight,

@@ -208,7 +208,16 @@ impl Extender {
             let read = tokio::task::spawn_blocking(move || body::names(&body, asked)).await;
             read.map_err(|_panic| Error::unavailable("the body could not be read", Duration::from_secs(5)))?
         };
-        names.map_err(|fault| Error::new(StatusCode::BAD_REQUEST, fault))
+        let names = names.map_err(|fault| Error::new(StatusCode::BAD_REQUEST, fault))?;
+        let most = self.settings.extender.max_names;
+        if names.len() > most {
+            let text = format!(
+                "the body has {} names, and extender.max_names allows {most}",
+                names.len()
+            );
+            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        Ok(names)
     }
 
     pub(super) fn failed(&self, error: directory::Error) -> Error {

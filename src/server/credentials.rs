@@ -1,13 +1,16 @@
 //! The life of the credentials for Cloud: when they end is told in time, and a SIGHUP has their files and commands read again.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::files::HangUp;
-use crate::cloud::{Credentials, WARN_BEFORE};
+use crate::cloud::{Client, Credentials, WARN_BEFORE};
+use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::model::RequestId;
 
 /// How often they are looked at.
 const EVERY: Duration = Duration::from_secs(60);
@@ -19,12 +22,19 @@ const WARN_EVERY: SignedDuration = SignedDuration::from_hours(24);
 pub struct Watch {
     credentials: Credentials,
     metrics: Metrics,
+    client: Arc<Client>,
+    eyes: Option<Arc<Directory>>,
 }
 
 impl Watch {
     /// A watch over these.
-    pub fn new(credentials: Credentials, metrics: Metrics) -> Self {
-        Self { credentials, metrics }
+    pub fn new(credentials: Credentials, metrics: Metrics, client: Arc<Client>, eyes: Option<Arc<Directory>>) -> Self {
+        Self {
+            credentials,
+            metrics,
+            client,
+            eyes,
+        }
     }
 
     /// Watches for ever.
@@ -33,10 +43,21 @@ impl Watch {
         let mut warned = HashMap::new();
         loop {
             self.look(&mut warned).await;
+            self.ask_again().await;
+            self.credentials.settle(&self.client).await;
             tokio::select! {
                 () = hang_up.next() => self.credentials.reread().await,
                 () = tokio::time::sleep(EVERY) => {}
             }
+        }
+    }
+
+    /// Whoever is not ready for a refused credential may get no requests that would find out that it is good again.
+    async fn ask_again(&self) {
+        let last = self.client.last_exchange();
+        let is_refused = last.is_some_and(|last| last.is_refusal && last.at.elapsed() >= EVERY / 2);
+        if let Some(eyes) = self.eyes.as_ref().filter(|_| is_refused) {
+            let _ = eyes.knock(&RequestId::random(), Instant::now() + EVERY).await;
         }
     }
 

@@ -315,12 +315,13 @@ impl Server {
         }
         let extender = Extender::new(Arc::clone(&settings), door, metrics.clone()).map_err(|e| one(e.to_string()))?;
         let map = map::Watch::new(&settings, map_read, map, metrics.clone());
+        let watch = credentials::Watch::new(credentials.clone(), metrics.clone(), Arc::clone(&client), eyes.clone());
         let admin = Admin::new(
             client,
             Arc::clone(&process),
             eyes.clone(),
             metrics.clone(),
-            credentials.clone(),
+            credentials,
             settings.admin.token.clone(),
             operators_token(&settings).map_err(one)?,
         );
@@ -329,7 +330,7 @@ impl Server {
             settings,
             map,
             accounts: accounts_watch,
-            credentials: credentials::Watch::new(credentials, metrics.clone()),
+            credentials: watch,
             metrics,
             process,
             extender: Arc::new(extender),

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::credential::{Credential, CredentialKind};
-use super::parse::{optional_instant, optional_path, words};
+use super::parse::{optional_instant, optional_path, word, words};
 
 /// Section `cloud`: the outbound side.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +21,7 @@ pub struct Cloud {
     pub cloud_id: String,
     pub gateway_url: String,
     pub login_url: String,
+    #[serde(deserialize_with = "word")]
     pub kind: CredentialKind,
     pub email: String,
     pub api_token: SecretString,
@@ -50,6 +51,7 @@ pub struct Cloud {
     pub backoff_cap_ms: u64,
     pub retry_after_max_s: u64,
     pub max_answer_bytes: usize,
+    #[serde(deserialize_with = "word")]
     pub pays: Pays,
     pub admin: AdminApi,
     pub scim: ScimApi,
@@ -94,6 +96,7 @@ pub struct ScimApi {
     pub base_url: String,
     #[serde(deserialize_with = "words")]
     pub match_by: Vec<ScimMatch>,
+    #[serde(deserialize_with = "word")]
     pub read: ScimRead,
     pub refresh_s: u64,
 }
@@ -106,6 +109,8 @@ pub struct ScimApi {
     reason = "config/default.toml is the one place that documents the keys"
 )]
 pub struct JiraApi {
+    #[serde(deserialize_with = "word")]
+    pub kind: CredentialKind,
     pub email: String,
     pub api_token: SecretString,
     #[serde(deserialize_with = "optional_path")]

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::parse::{optional_instant, optional_path};
+use super::parse::{optional_instant, optional_path, word};
 use super::secret::Origin;
+use super::validate::address_of;
 use super::{AdminApi, Cloud, JiraApi, ScimApi};
 
 /// What kind of credential it is: each is shown in another way, and at another address.
@@ -61,6 +62,7 @@ impl CredentialKind {
     reason = "config/default.toml is the one place that documents the keys"
 )]
 pub struct Credential {
+    #[serde(deserialize_with = "word")]
     pub kind: CredentialKind,
     pub email: String,
     pub client_id: String,
@@ -121,7 +123,9 @@ impl Credential {
                 faults.push(format!("{key}: the client_id is missing"));
             }
         } else if !self.client_id.is_empty() {
-            faults.push(format!("{key}: a credential of the kind {kind} has no client_id"));
+            faults.push(format!(
+                "{key}: a credential of the kind {kind} has no client_id: set kind to \"service_account\" or \"oauth\""
+            ));
         }
         let secret = self.secret.expose_secret();
         if secret.is_empty() {
@@ -233,8 +237,22 @@ impl Cloud {
         faults
     }
 
+    /// What is wrong with the addresses that secrets are sent to, and with the credentials of all sections.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<String> = self.site().err().into_iter().collect();
+        for (key, address) in [
+            ("cloud.gateway_url", &self.gateway_url),
+            ("cloud.login_url", &self.login_url),
+        ] {
+            faults.extend(address_of(key, address).err());
+        }
+        faults.extend(self.credential_faults());
+        faults
+    }
+
     /// What is wrong with the credentials of all sections.
-    pub(super) fn credential_faults(&self) -> Vec<String> {
+    fn credential_faults(&self) -> Vec<String> {
         let of = |keys: Vec<Credential>, allowed: &[CredentialKind]| -> Vec<String> {
             keys.iter().flat_map(|key| key.faults(allowed)).collect()
         };
@@ -306,7 +324,7 @@ impl JiraApi {
     pub fn keys(&self) -> Vec<Credential> {
         let is_set = !self.email.is_empty() || !self.api_token.expose_secret().is_empty();
         let own = is_set.then(|| Credential {
-            kind: CredentialKind::ApiToken,
+            kind: self.kind,
             email: self.email.clone(),
             secret: self.api_token.clone(),
             expires: self.expires,

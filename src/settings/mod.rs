@@ -22,7 +22,7 @@ pub use credential::{Credential, CredentialKind};
 pub use network::Network;
 use network::networks;
 pub use parse::end_of;
-use parse::{list, names, optional_address, optional_path, words};
+use parse::{list, names, optional_address, optional_path, word, words};
 pub use secret::Origin;
 
 /// The reference: every key with its default.
@@ -57,6 +57,7 @@ pub struct Settings {
 )]
 pub struct Inbound {
     pub listen: SocketAddr,
+    #[serde(deserialize_with = "word")]
     pub mode: Mode,
     #[serde(deserialize_with = "optional_path")]
     pub accounts_file: Option<PathBuf>,
@@ -106,6 +107,7 @@ pub struct Extender {
     pub name_order: Vec<NameKind>,
     #[serde(deserialize_with = "names")]
     pub protected_groups: Vec<String>,
+    pub max_names: usize,
     pub max_removed: usize,
     pub max_removed_percent: usize,
     pub read_deadline_s: u64,
@@ -113,6 +115,7 @@ pub struct Extender {
     pub bulk_give_up_s: u64,
     pub join_grace_s: u64,
     pub report_days: u64,
+    #[serde(deserialize_with = "word")]
     pub recovery: Recovery,
     pub recovery_max_age_s: u64,
     pub heartbeat_s: u64,
@@ -132,7 +135,9 @@ pub struct Identity {
     #[serde(deserialize_with = "optional_path")]
     pub map_file: Option<PathBuf>,
     pub map_reload_s: u64,
+    #[serde(deserialize_with = "word")]
     pub primary_username: PrimaryRule,
+    #[serde(deserialize_with = "word")]
     pub merged_removal: MergedRemoval,
     #[serde(deserialize_with = "words")]
     pub sources: Vec<Link>,
@@ -196,6 +201,7 @@ pub struct Admin {
     reason = "config/default.toml is the one place that documents the keys"
 )]
 pub struct Log {
+    #[serde(deserialize_with = "word")]
     pub format: LogFormat,
     pub filter: String,
 }

@@ -77,6 +77,17 @@ pub(super) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<St
     Ok(if all == [""] { Vec::new() } else { all })
 }
 
+/// A word that names a variant of `T`. What is written instead of one is not told: it may be a secret under the wrong key.
+pub(super) fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let read = T::deserialize(de::value::StringDeserializer::<de::value::Error>::new(text));
+    read.map_err(|fault| {
+        let fault = fault.to_string();
+        let expected = fault.rfind("expected").and_then(|at| fault.get(at..));
+        de::Error::custom(expected.unwrap_or("this is none of the words that are expected"))
+    })
+}
+
 /// A list of words that each name a variant of `T`.
 pub(super) fn words<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     list(deserializer)?

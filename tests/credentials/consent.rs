@@ -369,3 +369,66 @@ async fn a_bulk_operation_outlives_its_access_tokens() {
     assert_eq!(added.json()["usersAdded"], json!(asked), "{}", added.text());
     assert_eq!(desk.tokens("app").await["reuses"], 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_near_its_end_in_the_file_is_renewed_and_not_waited_for() {
+    let desk = consented(3600).await;
+    desk.rewrite(|kept| {
+        kept["refreshed_ms"] = ms_ago(59);
+        // Half a minute is left.
+        kept["access_until_ms"] = json!(kept["refreshed_ms"].as_i64().unwrap() + 59 * 60_000 + 30_000);
+    });
+    assert!(is_missing(&desk.ask().await));
+    assert_eq!(desk.tokens("app").await["refreshes"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authorisation_server_that_is_down_ends_no_consent() {
+    let desk = consented(2).await;
+    assert!(is_missing(&desk.ask().await));
+    desk.outlive().await;
+    desk.world.cloud.switch(json!({ "token_down": true })).await;
+    let answer = desk.ask().await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(
+        desk.read_kept()["used_ms"],
+        Value::Null,
+        "what was not done is not noted as done"
+    );
+    let ready = desk.operator("/ready").await;
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    desk.world.cloud.switch(json!({ "token_down": null })).await;
+    assert!(is_missing(&desk.ask().await));
+    assert_eq!(desk.tokens("app").await["reuses"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_refresh_left_open_is_ended_at_the_next_start_though_nobody_asks() {
+    let mut desk = consented(3600).await;
+    assert!(is_missing(&desk.ask().await));
+    let before = desk.read_kept();
+    desk.rewrite(|kept| kept["used_ms"] = ms_ago(5));
+    desk.world.restart().await;
+    let until = Instant::now() + Duration::from_secs(30);
+    while !desk.read_kept()["used_ms"].is_null() {
+        assert!(Instant::now() < until, "{}", desk.read_kept());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_ne!(before["refresh_token"], desk.read_kept()["refresh_token"]);
+    assert!(is_missing(&desk.ask().await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_consent_with_another_scope_is_used_although_the_old_token_lives() {
+    let mut narrow = registry();
+    narrow[0]["scopes"] = json!(["read:confluence-groups", "read:confluence-user"]);
+    let desk = Desk::new(narrow, APP).await;
+    assert_eq!(desk.login().await.0, 1);
+    let (read, written) = desk.script().await;
+    assert_eq!((read.status, written.status), (200, 502));
+    desk.register(registry()).await;
+    assert_eq!(desk.login().await.0, 0);
+    let (_, written) = desk.script().await;
+    assert_eq!(written.status, 200, "{}", written.text());
+}

@@ -142,3 +142,64 @@ async fn a_token_that_is_exchanged_in_the_middle_of_an_operation_loses_nobody() 
     assert_eq!(answer.json()["usersAdded"], json!(asked), "{}", answer.text());
     assert_eq!(desk.world.truth("team").await, asked);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_does_not_open_the_site_makes_no_group_look_missing() {
+    // What the first may not do is asked of one whose gateway answers 404 to everything.
+    for scopes in [
+        &[
+            "read:group:confluence",
+            "write:group:confluence",
+            "read:content-details:confluence",
+        ][..],
+        &["read:confluence-groups", "read:confluence-user"],
+    ] {
+        let first = json!({ "kind": "scoped_token", "email": ROBOT, "token": "first", "scopes": scopes });
+        let second = json!({ "kind": "service_account", "client_id": "svc", "client_secret": "s", "scopes": SCOPES });
+        let fragment = "kind = \"scoped_token\"\nemail = \"robot@example.com\"\napi_token = \"first\"\n\
+                        [[cloud.credentials]]\nkind = \"service_account\"\nclient_id = \"svc\"\nsecret = \"s\"\n";
+        let desk = Desk::new(json!([first, second]), fragment).await;
+        desk.world.cloud.switch(json!({ "other_site": true })).await;
+        let read = desk.world.get("getUsers/team").await;
+        if scopes.contains(&"read:confluence-groups") {
+            assert_eq!(read.status, 200, "{}", read.text());
+        } else {
+            assert_eq!(read.status, 502, "{}", read.text());
+            assert!(read.text().contains("a scope is missing"), "{}", read.text());
+        }
+        let mut answers = vec![
+            desk.world.users("addUsers/team", &names(21, 3)).await,
+            desk.world.users("removeUsers/team", &names(1, 3)).await,
+        ];
+        if !scopes.contains(&"write:group:confluence") {
+            answers.push(desk.world.groups("addGroups", &["new"]).await);
+            answers.push(desk.world.groups("removeGroups", &["team"]).await);
+        }
+        for answer in answers {
+            assert_eq!(answer.status, 502, "{}", answer.text());
+        }
+        assert_eq!(desk.world.truth("team").await, names(1, 10));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_new_secret_is_read_without_a_restart() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "old").unwrap();
+    let client = |secret: &str| json!([{ "kind": "service_account", "client_id": "svc", "client_secret": secret, "scopes": SCOPES }]);
+    let fragment = format!(
+        "kind = \"service_account\"\nclient_id = \"svc\"\nclient_secret_file = {:?}",
+        file.path()
+    );
+    let desk = Desk::new(client("new"), &fragment).await;
+    let (read, _) = desk.script().await;
+    assert_eq!(read.status, 502, "{}", read.text());
+    // Whoever asks whether it is ready is told, and not only those who call.
+    let ready = desk.operator("/ready").await;
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    assert!(ready.text().contains("client_secret"), "{}", ready.text());
+    assert_eq!(ready.json()["credentials"][0]["state"], "refused");
+    std::fs::write(file.path(), "new").unwrap();
+    desk.assert_all_six_work().await;
+    assert_eq!(desk.operator("/ready").await.status, 200);
+}

@@ -339,3 +339,14 @@ async fn a_body_on_a_get_is_read_past() {
         assert_eq!((answer.status, &answer.json()["total"]), (200, &json!(3)));
     }
 }
+
+#[tokio::test]
+async fn more_names_than_the_setting_allows_are_413_and_nothing_is_changed() {
+    let world = World::start(options(20, &[("g", 0)]), |settings| settings.extender.max_names = 5).await;
+    let answer = world.users("addUsers/g", &names(1, 6)).await;
+    assert_eq!(answer.status, 413, "{answer:?}");
+    assert!(answer.text().contains("6 names"), "{answer:?}");
+    assert!(world.truth("g").await.is_empty());
+    let answer = world.users("addUsers/g", &names(1, 5)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}

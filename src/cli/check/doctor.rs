@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::report::Report;
 use crate::cloud::{
-    Admin, Client, Confluence, Credential, Error, Jira, Operation, Patience, Scim, Symptom, WARN_BEFORE,
+    Admin, Client, Confluence, Credential, Error, Jira, Operation, Patience, Reply, Scim, Symptom, WARN_BEFORE,
 };
 use crate::metrics::Metrics;
 use crate::model::{AccountId, GroupId, GroupName, RequestId};
@@ -153,6 +153,8 @@ impl<'a> Doctor<'a> {
                 renewal(key.kind),
             ),
             Some(ends) => report.good("expiry", format_args!("{name} ends at {ends}")),
+            // A client makes tokens of its own; a consent that is not there has no end.
+            None if key.kind.is_client() => {}
             None => report.warning(
                 "expiry",
                 format_args!("nobody knows when {name} ends; API tokens and keys live a year at most"),
@@ -185,7 +187,10 @@ impl<'a> Doctor<'a> {
                 );
                 report.may(Operation::CurrentUser.name(), "yes");
             }
-            Err(Error::Refused { diagnosis, .. }) if is_whole(diagnosis.symptom) => {
+            Err(Error::Refused { diagnosis, .. })
+                if is_whole(diagnosis.symptom)
+                    && !(key.kind == CredentialKind::ServiceAccount && diagnosis.symptom == Symptom::NoAccess) =>
+            {
                 report.refused("credential", diagnosis);
                 if matches!(diagnosis.symptom, Symptom::Unknown | Symptom::NoAccess) {
                     self.other_ways(&key, report).await?;
@@ -252,13 +257,17 @@ impl<'a> Doctor<'a> {
             AccountId::new("000000000000000000000000"),
         );
         let removed = cloud.remove_member(&group, &nobody, &request, self.until()).await;
-        tell(
-            report,
-            "write",
-            Operation::RemoveMember,
-            absent_is_good(removed),
-            |_| "changes are allowed (asked without making one)".to_owned(),
-        );
+        let removed = removed.and_then(|settled| match settled.reply {
+            Reply::Declined(said) => Err(Error::Rejected {
+                operation: Operation::RemoveMember,
+                status: 400,
+                message: said,
+            }),
+            _ => Ok(()),
+        });
+        tell(report, "write", Operation::RemoveMember, removed, |()| {
+            "changes are allowed (asked without making one)".to_owned()
+        });
     }
 
     /// A pair that is refused may be good in another way.
@@ -300,9 +309,14 @@ impl<'a> Doctor<'a> {
     async fn admin(&self, key: settings::Credential, report: &mut Report) -> Result<(), String> {
         self.introduce(&key, report);
         let api = &self.settings.cloud.admin;
+        report.know("address", api.base_url.as_str().into());
         let client = self.client(Some(&api.base_url))?;
         let admin = Admin::new(client, Credential::of(vec![key], &self.consents), &api.org_id);
-        let (request, owner) = (RequestId::random(), self.settings.cloud.email.to_lowercase());
+        let owner = match self.settings.cloud.email.to_lowercase() {
+            none if none.is_empty() => "nobody@example.com".to_owned(),
+            owner => owner,
+        };
+        let request = RequestId::random();
         let found = admin.with_emails(&[owner], &request, self.until()).await;
         tell(report, "admin", Operation::AdminUsers, found, |users| {
             format!("finds people ({} with cloud.email)", users.len())
@@ -319,6 +333,7 @@ impl<'a> Doctor<'a> {
     async fn scim(&self, key: settings::Credential, report: &mut Report) -> Result<(), String> {
         self.introduce(&key, report);
         let api = &self.settings.cloud.scim;
+        report.know("address", api.base_url.as_str().into());
         let client = self.client(Some(&api.base_url))?;
         let scim = Scim::new(client, Credential::of(vec![key], &self.consents), &api.directory_id);
         let found = scim.page(0, &RequestId::random(), self.until()).await;

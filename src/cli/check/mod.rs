@@ -59,10 +59,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match server::load_map(&settings) {
         Ok(map) if settings.identity.map_file.is_none() => {
             debug_assert!(map.is_empty());
-            report.bad(
-                "map",
-                "identity.map_file is not set: no username means anything, only confirmed account ids do",
-            );
+            let cloud = &settings.cloud;
+            let has_others =
+                !(cloud.admin.keys().is_empty() && cloud.scim.keys().is_empty() && cloud.jira.keys().is_empty());
+            if has_others {
+                report.warning(
+                    "map",
+                    "identity.map_file is not set: only what the other sources know means anything, and no username does",
+                    "make one with `extender-facade identities build`, where scripts know people by usernames",
+                );
+            } else {
+                report.bad(
+                    "map",
+                    "identity.map_file is not set: no username means anything, only confirmed account ids do",
+                );
+            }
         }
         Ok(map) => {
             report.good(
@@ -80,8 +91,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     check_files(&settings, &mut report)?;
-    // A site that is no address is a fault of the settings, told above.
-    if settings.cloud.site().is_ok() {
+    // No secret goes to an address that is at fault, which is told above.
+    if settings.cloud.faults().is_empty() {
         let doctor = Doctor::new(&settings, Duration::from_secs(args.patience));
         if let Err(fault) = doctor.examine(&mut report).await {
             report.bad("cloud", fault);

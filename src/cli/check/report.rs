@@ -134,7 +134,7 @@ impl Report {
                 "credentials": self.credentials,
                 "lines": self.lines,
             });
-            println!("{whole:#}");
+            say!("{whole:#}");
         }
         self.findings
     }
@@ -144,8 +144,8 @@ impl Report {
         let word = level.word();
         match self.format {
             Format::Text => match mend {
-                Some(mend) => println!("{word:<5} {what:<12} {text}\n      {:<12} → {mend}", ""),
-                None => println!("{word:<5} {what:<12} {text}"),
+                Some(mend) => say!("{word:<5} {what:<12} {text}\n      {:<12} → {mend}", ""),
+                None => say!("{word:<5} {what:<12} {text}"),
             },
             Format::Json => {
                 let name = self.credential.as_ref().and_then(|known| known.get("name"));

@@ -142,6 +142,7 @@ impl Asking {
         };
         let suspect = super::Suspect {
             name: "the consent",
+            setting: "the consent",
             kind: settings::CredentialKind::Oauth,
             look: None,
         };

@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::login::{Failure, Login};
+use super::token::margin;
 use super::wire::{Grant, Issued, Kept, Secretive};
 use super::{Unfit, refused};
 use crate::cloud::diagnosis::{CONSENT, CONSENT_AGAIN, Symptom};
@@ -25,6 +26,8 @@ const CLOCK: SignedDuration = SignedDuration::from_mins(1);
 /// How long a refresh token lives unused, and a consent at all.
 const IDLE: SignedDuration = SignedDuration::from_hours(90 * 24);
 const LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// An access token that is said to live longer is not believed: a clock was set back.
+const LONGEST: Duration = Duration::from_secs(86_400);
 /// How long another process is waited for that refreshes.
 const OTHERS: Duration = Duration::from_secs(60);
 
@@ -92,14 +95,19 @@ impl Consent {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        if self.folder.is_dir() {
-            return Ok(());
+        let missing: Vec<&Path> = self.folder.ancestors().take_while(|folder| !folder.is_dir()).collect();
+        for folder in missing
+            .into_iter()
+            .rev()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            builder.create(folder)?;
+            #[cfg(unix)]
+            if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                own_like(parent, &File::open(folder)?)?;
+            }
         }
-        builder.create(&self.folder)?;
-        match self.folder.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => own_like(parent, &File::open(&self.folder)?),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// What is kept, if anything is. Blocks.
@@ -144,7 +152,7 @@ impl Consent {
         file.sync_all()?;
         std::fs::rename(&new, self.path())?;
         // The name is as durable as the bytes only once the folder is.
-        File::open(&self.folder)?.sync_all()
+        sync(&self.folder)
     }
 
     fn unkept(&self, error: &io::Error) -> Unfit {
@@ -241,8 +249,7 @@ impl Consent {
                 self.keep(kept, before, unkept).await
             }
             Err(failure) => {
-                let is_client = matches!(&failure, Failure::Refused(_, refusal) if is_about_the_client(&refusal.error, &refusal.error_description));
-                if matches!(&failure, Failure::Refused(..)) && !is_client {
+                if matches!(&failure, Failure::Refused(_, refusal) if refusal.ends_a_consent()) {
                     return Err(self.end(kept, &failure.to_string()).await);
                 }
                 if was_used.is_none() && !matches!(failure, Failure::Lost(_)) {
@@ -290,20 +297,22 @@ impl Consent {
     }
 }
 
-/// Whether a refusal is about client id and secret, and says nothing of the consent.
-pub fn is_about_the_client(error: &str, description: &str) -> bool {
-    match error {
-        "invalid_client" | "access_denied" => true,
-        // The same word for an app that may not do this, and for a refresh token that was used up.
-        "unauthorized_client" => !description.contains("refresh_token"),
-        _ => false,
-    }
-}
-
 fn same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one.expose_secret() == other.expose_secret(),
         _ => false,
+    }
+}
+
+/// Puts a folder's entries on the disk, where that can be done.
+fn sync(folder: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    match File::open(folder)?.sync_all() {
+        // A file system that knows no such thing.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
     }
 }
 
@@ -314,7 +323,8 @@ fn own_like(folder: &Path, file: &File) -> io::Result<()> {
     {
         use std::os::unix::fs::{MetadataExt as _, fchown};
         let (theirs, ours) = (std::fs::metadata(folder)?, file.metadata()?);
-        if (theirs.uid(), theirs.gid()) != (ours.uid(), ours.gid()) {
+        // Only root can give something away; for anybody else it is the same user, whatever the group.
+        if theirs.uid() != ours.uid() {
             fchown(file, Some(theirs.uid()), Some(theirs.gid()))?;
         }
     }
@@ -366,8 +376,10 @@ impl Kept {
 
     /// Whether its access token still has a while to live.
     fn is_fresh(&self, now: Timestamp) -> bool {
-        // Kept across a restart: what is left of a short life cannot be told from the beginning of one, so any will do.
-        let left = self.access_until_ms.saturating_sub(now.as_millisecond());
-        self.access_token.is_some() && left > 2_000 && left < 86_400_000
+        let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        let left = millis(self.access_until_ms.saturating_sub(now.as_millisecond()));
+        let life = millis(self.access_until_ms.saturating_sub(self.refreshed_ms));
+        // The same as of a token in memory: else one that is no longer shown there would be taken from here again.
+        self.access_token.is_some() && left > margin(life) && left <= LONGEST
     }
 }

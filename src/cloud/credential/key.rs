@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -40,6 +40,8 @@ pub struct Key {
     /// One reading at a time; when the last one was.
     reading: Mutex<Option<Instant>>,
     tokens: Option<Tokens>,
+    /// Something was answered to it.
+    pub has_opened: AtomicBool,
 }
 
 /// What is shown to Cloud, and which one of several it is.
@@ -72,6 +74,7 @@ impl Key {
             changes: AtomicU64::new(0),
             reading: Mutex::default(),
             tokens,
+            has_opened: AtomicBool::new(false),
         }
     }
 
@@ -84,6 +87,7 @@ impl Key {
     pub fn suspect(&self) -> Suspect<'_> {
         Suspect {
             name: &self.name,
+            setting: self.setting(),
             kind: self.kind,
             look: diagnosis::look(self.kind, self.secret.load().expose_secret()),
         }
@@ -112,7 +116,11 @@ impl Key {
     /// Sees to it that there is something to show.
     pub async fn prepare(&self, login: &Login, until: Instant) -> Result<(), Unfit> {
         let Some(tokens) = &self.tokens else { return Ok(()) };
-        let got = tokens.get(login, &self.secret.load_full(), until).await;
+        let mut got = tokens.get(login, &self.secret.load_full(), until).await;
+        // A client's secret may have been exchanged like any other.
+        if got.as_ref().is_err_and(|unfit| unfit.is(Symptom::Client)) && self.reread().await {
+            got = tokens.get(login, &self.secret.load_full(), until).await;
+        }
         got.map(|_| ()).map_err(|unfit| match (unfit, self.suspect().look) {
             (Unfit::Refused(mut diagnosis), Some(look)) if diagnosis.symptom == Symptom::Client => {
                 diagnosis.mend = format!("{}; {look}", diagnosis.mend);
@@ -122,29 +130,56 @@ impl Key {
         })
     }
 
+    /// Ends what a refresh left open.
+    pub async fn settle(&self, login: &Login) {
+        if let Some(tokens) = &self.tokens {
+            tokens.settle(login, &self.secret.load_full()).await;
+        }
+    }
+
+    /// Has what may have changed be looked at anew.
+    pub async fn refresh(&self) {
+        *self.reading.lock().await = None;
+        self.reread().await;
+        if let Some(tokens) = &self.tokens {
+            tokens.let_go();
+            tokens.forget_failures().await;
+        }
+    }
+
     /// What was shown under this number was not taken. Whether there is something else to show now.
-    pub async fn renew(&self, number: u64) -> bool {
+    pub async fn renew(&self, number: u64, symptom: Symptom) -> bool {
+        if let Some(tokens) = &self.tokens
+            && tokens.is_superseded(number).await
         {
-            let mut last = self.reading.lock().await;
-            // Refusals come in crowds, and a command may be slow, or ask somebody.
-            let is_known = self.origin.is_command() && last.is_some_and(|last| last.elapsed() < COMMANDS);
-            let is_changed = self.tokens.is_none() && self.changes.load(Ordering::Acquire) != number;
-            if is_changed || (!is_known && self.reread().await) {
-                return true;
-            }
-            if !is_known {
-                *last = Some(Instant::now());
-            }
+            return true;
+        }
+        if !symptom.may_be_stale() {
+            return false;
+        }
+        let is_changed = || self.tokens.is_none() && self.changes.load(Ordering::Acquire) != number;
+        if is_changed() || self.reread().await || is_changed() {
+            return true;
         }
         match &self.tokens {
             Some(tokens) => tokens.reject(number).await,
-            // Somebody else may have found the change meanwhile.
-            None => self.changes.load(Ordering::Acquire) != number,
+            None => false,
         }
     }
 
     /// Reads the secret again where it came from. Whether it is another now.
-    pub async fn reread(&self) -> bool {
+    async fn reread(&self) -> bool {
+        let mut last = self.reading.lock().await;
+        // Refusals come in crowds, and a command may be slow, or ask somebody.
+        if self.origin.is_command() && last.is_some_and(|last| last.elapsed() < COMMANDS) {
+            return false;
+        }
+        let is_another = self.read_now().await;
+        *last = Some(Instant::now());
+        is_another
+    }
+
+    async fn read_now(&self) -> bool {
         let origin = self.origin.clone();
         let read = tokio::task::spawn_blocking(move || origin.read()).await;
         let new = match read {

@@ -74,6 +74,7 @@ impl Login {
         let refusal = refusal.without(&Scrub::of_secrets(&grant.secrets()));
         match status.as_u16() {
             429 => Err(Failure::NotDone("it is asked too often (429)".to_owned())),
+            503 => Err(Failure::NotDone("it is not there (503)".to_owned())),
             408 | 500..=599 => Err(Failure::Lost(format!("{}", status.as_u16()))),
             // A gateway's page, or anything else that is not its own answer, proves nothing.
             _ if refusal.error.is_empty() => Err(Failure::NotDone(format!(

@@ -13,6 +13,7 @@ mod wire;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -31,6 +32,8 @@ use super::scrub::Scrub;
 use super::{Client, Operation};
 use crate::settings::{self, CredentialKind, Origin};
 
+/// How long a consent that is not there, or is over, counts as refused.
+const CONSENT_AGAIN: Duration = Duration::from_secs(5);
 /// How long a credential that was refused is passed over, where there is another.
 const PASSED_OVER: Duration = Duration::from_secs(300);
 
@@ -56,6 +59,13 @@ impl Credentials {
         standing.await.unwrap_or_default()
     }
 
+    /// Ends what a refresh left open, in this process or in one before: later it could not be ended any more.
+    pub async fn settle(&self, client: &Client) {
+        for credential in self.0.iter() {
+            credential.settle(client.login()).await;
+        }
+    }
+
     /// Reads every secret again where it came from, and gives those that were refused another try.
     pub async fn reread(&self) {
         for credential in self.0.iter() {
@@ -73,6 +83,8 @@ struct Ring {
     owner: Owner,
     /// What each key was refused for.
     marks: Mutex<Vec<Marks>>,
+    /// Whether any was ever refused anything.
+    is_marked: AtomicBool,
 }
 
 /// What one key was refused for: until when, and what was found, for each kind of request.
@@ -170,7 +182,7 @@ pub struct Standing {
     pub kind: CredentialKind,
     /// When it ends, as far as that is known; long ago where it is over already.
     pub ends: Option<Timestamp>,
-    /// What it was refused for a short while ago, where there is another.
+    /// What it was refused for a short while ago.
     pub refused: Option<Symptom>,
 }
 
@@ -204,6 +216,7 @@ impl Credential {
             keys,
             owner,
             marks: Mutex::new(marks),
+            is_marked: AtomicBool::new(false),
         }))
     }
 
@@ -228,9 +241,15 @@ impl Credential {
         .collect()
     }
 
+    async fn settle(&self, login: &Login) {
+        for key in &self.0.keys {
+            key.settle(login).await;
+        }
+    }
+
     async fn reread(&self) {
         for key in &self.0.keys {
-            key.reread().await;
+            key.refresh().await;
         }
         self.0
             .marks
@@ -288,15 +307,14 @@ impl Credential {
                 Ok(()) => return Ok(at),
                 Err(unfit) => unfit,
             };
-            let symptom = match &unfit {
+            match &unfit {
                 Unfit::Refused(diagnosis) => {
                     tried.note(at);
-                    diagnosis.symptom
+                    self.0.pass_over(at, operation, diagnosis.symptom, &mut now);
                 }
-                Unfit::Unavailable { .. } => Symptom::Unknown,
-            };
+                Unfit::Unavailable { .. } => now.note(at),
+            }
             first.get_or_insert(unfit);
-            self.0.pass_over(at, operation, symptom, &mut now);
         }
         Err(first.unwrap_or_else(|| {
             refused(
@@ -318,15 +336,24 @@ impl Credential {
         let Some(key) = self.0.keys.get(shown.key) else {
             return false;
         };
-        if symptom.may_be_stale() && key.renew(shown.number).await {
+        if key.renew(shown.number, symptom).await {
             return true;
         }
         self.0.pass_over(shown.key, operation, symptom, tried)
     }
 
+    /// Whether what was shown was ever taken where it is shown; at the site itself that is not the question.
+    pub(super) fn has_opened(&self, shown: &Shown) -> bool {
+        let key = self.0.keys.get(shown.key);
+        shown.base.is_none() || key.is_some_and(|key| key.has_opened.load(Ordering::Relaxed))
+    }
+
     /// What was shown was taken.
     pub(super) fn accepted(&self, shown: &Shown, operation: Operation) {
-        if self.0.keys.len() > 1
+        if let Some(key) = self.0.keys.get(shown.key) {
+            key.has_opened.store(true, Ordering::Relaxed);
+        }
+        if self.0.is_marked.load(Ordering::Relaxed)
             && let Some(marks) = self.0.marks.lock().get_mut(shown.key)
         {
             marks.clear(operation);
@@ -359,12 +386,15 @@ impl Ring {
     /// The key at `at` is not to be used for a while. Whether there is another that this request has not tried.
     fn pass_over(&self, at: usize, operation: Operation, symptom: Symptom, tried: &mut Tried) -> bool {
         tried.note(at);
-        if self.keys.len() < 2 {
-            return false;
-        }
+        self.is_marked.store(true, Ordering::Relaxed);
+        // What is looked up in a file may be another the next moment.
+        let time = match symptom {
+            Symptom::NoConsent | Symptom::ConsentOver => CONSENT_AGAIN,
+            _ => PASSED_OVER,
+        };
         let is_news = self.marks.lock().get_mut(at).is_some_and(|marks| {
             let is_news = marks.of(operation).is_none();
-            marks.set(operation, Instant::now() + PASSED_OVER, symptom);
+            marks.set(operation, Instant::now() + time, symptom);
             is_news
         });
         let Some(next) = self.next(operation, *tried) else {

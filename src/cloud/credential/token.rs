@@ -43,14 +43,18 @@ impl Access {
     /// Whether it has a while to live. One that was just made is shown once, however short its life is said to be: else
     /// each would be followed by the next.
     fn is_fresh(&self) -> bool {
-        let margin = BEFORE_THE_END.min(self.life() / 10);
-        self.made.elapsed() < JUST_MADE || Instant::now() + margin < self.until
+        self.made.elapsed() < JUST_MADE || Instant::now() + margin(self.life()) < self.until
     }
 
     /// Whether it cannot have come to its end, so that something else must be wrong.
     fn is_young(&self) -> bool {
         self.made.elapsed() < TOO_YOUNG.min(self.life() / 2)
     }
+}
+
+/// How long before its end a token of this life is no longer shown.
+pub fn margin(life: Duration) -> Duration {
+    BEFORE_THE_END.min(life / 10)
 }
 
 /// The access tokens of one client. Cheap to clone.
@@ -186,6 +190,49 @@ impl Tokens {
         Ok((issued.access_token, Duration::from_secs(issued.expires_in.min(86_400))))
     }
 
+    /// Whether somebody has consented anew since the token of that number was read: it is let go then.
+    pub async fn is_superseded(&self, number: u64) -> bool {
+        let Some(consent) = self.0.consent.clone() else {
+            return false;
+        };
+        let kept = tokio::task::spawn_blocking(move || consent.load()).await;
+        let Ok(Ok(Some(kept))) = kept else { return false };
+        let Some(access) = self.0.current.load_full().filter(|access| access.number == number) else {
+            return true;
+        };
+        let is_other = kept
+            .access_token
+            .is_some_and(|kept| kept.expose_secret() != access.secret.expose_secret());
+        if is_other {
+            self.0.current.store(None);
+        }
+        is_other
+    }
+
+    /// Lets go of what is at hand, for a client that may have other rights now.
+    pub fn let_go(&self) {
+        self.0.current.store(None);
+    }
+
+    /// Ends what was begun and not ended: a use of the refresh token whose answer never came. Nobody may ask before the old
+    /// token works no more.
+    pub async fn settle(&self, login: &Login, secret: &SecretString) {
+        let Some(consent) = self.0.consent.clone() else { return };
+        let kept = tokio::task::spawn_blocking(move || consent.load()).await;
+        let Ok(Ok(Some(kept))) = kept else { return };
+        if kept.used_ms.is_none() || kept.over.is_some() {
+            return;
+        }
+        {
+            let mut turn = self.0.turn.lock().await;
+            turn.rejected = kept.access_token;
+            self.0.current.store(None);
+        }
+        let this = self.clone();
+        let (login, secret) = (login.clone(), secret.clone());
+        let _ = tokio::spawn(async move { this.renew(&login, &secret).await }).await;
+    }
+
     /// The token of that number was refused. Whether another may be better.
     pub async fn reject(&self, number: u64) -> bool {
         let current = self.0.current.load_full();
@@ -216,11 +263,11 @@ impl Tokens {
 /// What a failure of the authorisation server means for who waits for a token.
 pub fn unfit(failure: &Failure, client_id: &str) -> Unfit {
     match failure {
-        Failure::Refused(..) => {
+        Failure::Refused(_, refusal) if refusal.is_about_the_client() => {
             let finding = format!("Atlassian's authorisation server refuses the client {client_id} ({failure})");
             refused(Symptom::Client, finding, CLIENT)
         }
-        Failure::NotDone(_) | Failure::Lost(_) => Unfit::unavailable(
+        Failure::NotDone(_) | Failure::Lost(_) | Failure::Refused(..) => Unfit::unavailable(
             format!("no access token can be had from Atlassian's authorisation server: {failure}"),
             PAUSE,
         ),

@@ -27,6 +27,25 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Whether it says that the refresh token is worth nothing any more. A page of somebody in between, a wrong secret, a
+    /// request that was not understood say nothing of it.
+    pub fn ends_a_consent(&self) -> bool {
+        match self.error.as_str() {
+            "invalid_grant" => true,
+            // The same word for an app that may not do this.
+            "unauthorized_client" => self.error_description.contains("refresh_token"),
+            _ => false,
+        }
+    }
+
+    /// Whether it is about the client's id and secret.
+    pub fn is_about_the_client(&self) -> bool {
+        matches!(
+            self.error.as_str(),
+            "invalid_client" | "access_denied" | "unauthorized_client" | "invalid_request" | "unsupported_grant_type"
+        )
+    }
+
     /// Its words without what was sent, and not too many of them.
     pub(super) fn without(self, scrub: &Scrub) -> Self {
         let plain = |text: String| {

@@ -5,6 +5,7 @@
 //! what an earlier process began. `books` are journal and audit.
 
 pub mod books;
+mod callers;
 mod carry;
 mod desk;
 mod recovery;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use books::Books;
+pub use callers::Callers;
 pub use desk::Desk;
 use desk::{Call, Digest, Ended, Entry, Key, Receipt, Ticket, Waiting};
 
@@ -196,7 +198,7 @@ impl Directory {
                 Entry::Start(receipt) => {
                     // From here to the task nothing may wait: a caller who hangs up would leave a ticket that nobody ends.
                     let ticket = receipt.ticket();
-                    if let Err(error) = self.has_room() {
+                    if let Err(error) = self.has_room(context) {
                         process.desk.end(ticket, Err(error.clone()));
                         return Err(error);
                     }
@@ -228,10 +230,16 @@ impl Directory {
         Ok((report.state == report::State::Finished).then(|| (report.id.clone(), outcome(&report))))
     }
 
-    fn has_room(&self) -> Result<(), Error> {
+    fn has_room(&self, context: &Context) -> Result<(), Error> {
         let process = &self.process;
         if process.operations.is_closed() {
             return Err(stopping());
+        }
+        if !process.callers.has_room(&context.caller.key) {
+            return Err(Error::Unavailable {
+                retry_after: Duration::from_secs(30),
+                cause: format!("{} bulk operations of this caller are running already", callers::MOST),
+            });
         }
         if process.operations.len() >= MOST_OPERATIONS {
             return Err(Error::Unavailable {
@@ -253,7 +261,9 @@ impl Directory {
         let process = &self.process;
         let (directory, ticket, context) = (Arc::clone(self), Arc::clone(ticket), context.clone());
         let gauge = process.metrics.operations.clone();
+        let running = process.callers.begin(&context.caller.key);
         process.operations.spawn(async move {
+            let _running = running;
             gauge.inc();
             let carried = std::panic::AssertUnwindSafe(directory.carry(&order, group, &ticket, &context));
             let outcome = futures_util::FutureExt::catch_unwind(carried).await;

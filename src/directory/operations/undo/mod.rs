@@ -219,7 +219,7 @@ impl Directory {
             return Err(Refusal::Changed(Box::new(undo)));
         }
         self.tell_refused(&undo, context).await?;
-        self.has_room()?;
+        self.has_room(context)?;
         tracing::info!(request = %context.request, operation = %id, steps = undo.steps.len(), left = undo.left.len(), "an operation is taken back");
         let (directory, context) = (Arc::clone(self), context.clone());
         let gauge = self.process.metrics.operations.clone();
