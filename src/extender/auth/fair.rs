@@ -76,7 +76,11 @@ impl Lanes {
         let all: usize = state.line.iter().map(|(_, waiting)| waiting.len()).sum();
         let own = state.line.iter().find(|(of, _)| *of == network);
         let own = own.map_or(0, |(_, waiting)| waiting.len());
-        let longest = state.line.iter_mut().map(|(_, waiting)| waiting).max_by_key(|w| w.len());
+        let longest = state
+            .line
+            .iter_mut()
+            .map(|(_, waiting)| waiting)
+            .max_by_key(|w| w.len());
         let yields = longest.filter(|waiting| all >= inner.waiting && waiting.len() > own + 1);
         if own >= inner.each || (all >= inner.waiting && yields.is_none()) {
             return Err(NoPlace::Full);
