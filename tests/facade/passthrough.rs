@@ -325,11 +325,11 @@ async fn guessing_tokens_of_one_address_is_stopped_before_cloud() {
 async fn right_callers_in_turn_are_never_refused_however_many_and_however_often() {
     let world = World::start(options(2, &[]), |all| {
         settings(all);
-        all.inbound.passthrough_partitions = 2;
+        all.inbound.passthrough_partitions = 1;
     })
     .await;
-    // More than the network may try in vain, then each more often than it might try in vain.
-    for caller in (0..70).chain((0..39).map(|n| n % 3)) {
+    // More than the network may try in vain, then each more often than it might, and so many that each is forgotten meanwhile.
+    for caller in (0..70).chain((0..14 * 30).map(|n| n % 30)) {
         let (email, token) = (format!("{caller}@example.com"), format!("t-{caller}"));
         let answer = get(&world, "getGroups", &email, &token).await;
         assert_eq!(answer.status, 200, "{caller}: {answer:?}");
@@ -341,6 +341,7 @@ async fn one_address_with_invented_names_asks_cloud_little_and_holds_up_nobody()
     let world = World::start(options(2, &[]), |all| {
         settings(all);
         all.inbound.passthrough_validate_s = 1;
+        all.inbound.passthrough_partitions = 1;
         all.inbound.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
     })
     .await;
@@ -350,7 +351,8 @@ async fn one_address_with_invented_names_asks_cloud_little_and_holds_up_nobody()
         let request = client.get(&url).header("x-forwarded-for", from);
         send(request.basic_auth(email, Some(token)))
     };
-    let known = || ask("203.0.113.1".to_owned(), "ann@example.com".to_owned(), "t-ann");
+    // From that address too, and without caches that are kept.
+    let known = || ask("198.51.100.7".to_owned(), "ann@example.com".to_owned(), "t-ann");
     assert_eq!(known().await.status, 200);
     world
         .cloud
@@ -392,9 +394,10 @@ async fn one_address_with_invented_names_asks_cloud_little_and_holds_up_nobody()
     flood.shutdown().await;
     let passed = from.elapsed().as_secs() + 1;
     let asked = world.calls().await["current_user"];
+    println!("{asked} within {passed} s");
     assert!(asked >= 20 + 3, "{asked}");
-    // Of the flood thirty, and one a second; of who is known one a second at most.
-    assert!(asked <= 20 + 30 + 2 * passed, "{asked} within {passed} s");
+    // Of the flood thirty, and one a second; of who is known as often as somebody else takes their place, and once a second.
+    assert!(asked <= 20 + 30 + 20 + 2 * passed, "{asked} within {passed} s");
 }
 
 #[tokio::test]
