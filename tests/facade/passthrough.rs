@@ -394,8 +394,7 @@ async fn one_address_with_invented_names_asks_cloud_little_and_holds_up_nobody()
     flood.shutdown().await;
     let passed = from.elapsed().as_secs() + 1;
     let asked = world.calls().await["current_user"];
-    println!("{asked} within {passed} s");
-    assert!(asked >= 20 + 3, "{asked}");
+    assert!(newcomers > 0 && asked > newcomers, "{asked}, {newcomers} newcomers");
     // Of the flood thirty, and one a second; of who is known as often as somebody else takes their place, and once a second.
     assert!(asked <= 20 + 30 + 20 + 2 * passed, "{asked} within {passed} s");
 }
