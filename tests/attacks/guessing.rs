@@ -1,12 +1,14 @@
 //! Guessing passwords and tokens.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use extender_facade::extender::auth::accounts::hash_password;
 use extender_facade::settings::Settings;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use reqwest::Client;
+use tokio::task::JoinSet;
 
 use crate::cloud::{Reply, send};
 use crate::harness::World;
@@ -131,4 +133,53 @@ async fn from_one_address_it_ends_after_ten_whatever_addresses_are_forged() {
     assert!(tally.wrong <= 20 && tally.locked_out >= 380, "{tally:?}");
     // At the same address: who was let in before is let in still.
     assert_eq!(guesser.guess("203.0.113.1", "victim", "right").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_one_address_with_invented_names_it_keeps_no_other_address_out() {
+    const NEWCOMERS: usize = 25;
+    let _alone = alone().await;
+    let world = world(|settings| {
+        settings.inbound.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        let hash = hash_password("right").unwrap();
+        let entry = |n| format!("[[account]]\nname = \"new{n}\"\npassword = \"{hash}\"\nrole = \"reader\"\n");
+        let text: String = (0..NEWCOMERS).map(entry).collect();
+        std::fs::write(settings.inbound.accounts_file.as_ref().unwrap(), text).unwrap();
+    })
+    .await;
+    let guesser = Guesser::of(&world);
+    // More at once than there are places for all.
+    let answered: Arc<[AtomicUsize; 3]> = Arc::default();
+    let mut flood = JoinSet::new();
+    for attacker in 0..48 {
+        let (guesser, answered) = (guesser.clone(), Arc::clone(&answered));
+        flood.spawn(async move {
+            for n in 0.. {
+                let mut one = Tally::default();
+                one.count(&guesser.guess("198.51.100.7", &format!("{attacker}-{n}"), "x").await);
+                for (all, more) in answered.iter().zip([one.wrong, one.locked_out, one.put_off]) {
+                    all.fetch_add(more, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    let so_far = || answered.each_ref().map(|all| all.load(Ordering::Relaxed));
+    while so_far().iter().sum::<usize>() < 100 {
+        tokio::task::yield_now().await;
+    }
+    // Nobody of them was ever let in before.
+    let from = std::time::Instant::now();
+    for n in 0..NEWCOMERS {
+        let answer = guesser
+            .guess(&format!("203.0.113.{n}"), &format!("new{n}"), "right")
+            .await;
+        assert_eq!(answer.status, 200, "{n}: {answer:?}");
+    }
+    let [wrong, locked_out, put_off] = so_far();
+    println!(
+        "guessing names: {NEWCOMERS} newcomers let in within {:.2?} beside {wrong} wrong, {locked_out} locked out, {put_off} put off",
+        from.elapsed()
+    );
+    assert!(locked_out > 0, "they were let in during the flood");
+    flood.shutdown().await;
 }

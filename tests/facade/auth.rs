@@ -230,3 +230,28 @@ async fn a_right_password_that_was_never_shown_before_is_held_up_with_the_guesse
     let answer = with(&world, "getGroups", &basic(b"reader:reader")).await;
     assert_denied(&answer, Some("AUTHENTICATION_DENIED"), false);
 }
+
+#[tokio::test]
+async fn invented_names_lock_out_their_own_address_and_nobody_who_was_let_in_there() {
+    let world = World::start(options(1, &[]), |settings| {
+        settings.inbound.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    })
+    .await;
+    let from = async |address: &str, name: &str, password: &str| {
+        let request = world.request(Method::GET, "getGroups").basic_auth(name, Some(password));
+        send(request.header("x-forwarded-for", address)).await
+    };
+    assert_eq!(from("203.0.113.1", "reader", "reader").await.status, 200);
+    let mut tried = 0;
+    while from("203.0.113.1", &format!("name{tried}"), "x")
+        .await
+        .header(LOGIN_REASON)
+        != Some("AUTHENTICATION_DENIED")
+    {
+        tried += 1;
+        assert!(tried < 10_000, "it never ends");
+    }
+    assert!(tried >= 30, "{tried}");
+    assert_eq!(from("203.0.113.1", "reader", "reader").await.status, 200);
+    assert_eq!(from("203.0.113.2", "admin", "admin").await.status, 200);
+}

@@ -322,6 +322,84 @@ async fn guessing_tokens_of_one_address_is_stopped_before_cloud() {
 }
 
 #[tokio::test]
+async fn right_callers_in_turn_are_never_refused_however_many_and_however_often() {
+    let world = World::start(options(2, &[]), |all| {
+        settings(all);
+        all.inbound.passthrough_partitions = 1;
+    })
+    .await;
+    // More than the network may try in vain, then each more often than it might, and so many that each is forgotten meanwhile.
+    for caller in (0..70).chain((0..14 * 30).map(|n| n % 30)) {
+        let (email, token) = (format!("{caller}@example.com"), format!("t-{caller}"));
+        let answer = get(&world, "getGroups", &email, &token).await;
+        assert_eq!(answer.status, 200, "{caller}: {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_with_invented_names_asks_cloud_little_and_holds_up_nobody() {
+    let world = World::start(options(2, &[]), |all| {
+        settings(all);
+        all.inbound.passthrough_validate_s = 1;
+        all.inbound.passthrough_partitions = 1;
+        all.inbound.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    })
+    .await;
+    let url = format!("http://{}/rest/extender/1.0/group/getGroups", world.facade);
+    let client = world.client.clone();
+    let ask = move |from: String, email: String, token: &'static str| {
+        let request = client.get(&url).header("x-forwarded-for", from);
+        send(request.basic_auth(email, Some(token)))
+    };
+    // From that address too, and without caches that are kept.
+    let known = || ask("198.51.100.7".to_owned(), "ann@example.com".to_owned(), "t-ann");
+    assert_eq!(known().await.status, 200);
+    world
+        .cloud
+        .switch(json!({ "bad_token": "t-bad", "latency_ms": 50 }))
+        .await;
+    world.forget_calls().await;
+    let from = std::time::Instant::now();
+    let mut flood = tokio::task::JoinSet::new();
+    for attacker in 0..48 {
+        let ask = ask.clone();
+        flood.spawn(async move {
+            for n in 0.. {
+                let answer = ask(
+                    "198.51.100.7".to_owned(),
+                    format!("{attacker}-{n}@example.com"),
+                    "t-bad",
+                )
+                .await;
+                assert!([401, 503].contains(&answer.status), "{answer:?}");
+            }
+        });
+    }
+    // One who is known is validated again and again, and others come for the first time.
+    let mut newcomers = 0;
+    while from.elapsed().as_secs() < 4 {
+        let answer = known().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        if newcomers < 20 {
+            newcomers += 1;
+            let answer = ask(
+                format!("192.0.2.{newcomers}"),
+                format!("{newcomers}@example.com"),
+                "t-new",
+            )
+            .await;
+            assert_eq!(answer.status, 200, "{newcomers}: {answer:?}");
+        }
+    }
+    flood.shutdown().await;
+    let passed = from.elapsed().as_secs() + 1;
+    let asked = world.calls().await["current_user"];
+    assert!(newcomers > 0 && asked > newcomers, "{asked}, {newcomers} newcomers");
+    // Of the flood thirty, and one a second; of who is known as often as somebody else takes their place, and once a second.
+    assert!(asked <= 20 + 30 + 20 + 2 * passed, "{asked} within {passed} s");
+}
+
+#[tokio::test]
 async fn the_credential_is_in_no_file_and_no_answer() {
     let world = world().await;
     add(&world, "addUsers/g", "ann@example.com", "t-very-secret", &names(9, 1)).await;

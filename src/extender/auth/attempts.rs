@@ -1,6 +1,7 @@
-//! Failed attempts, limited per account and address together: never per account alone or per address alone, so that
-//! nobody can lock another out.
+//! Failed attempts, limited per account and network together, so that nobody can lock another out, and of one network over
+//! all accounts, so that nobody gets far by inventing names.
 
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,8 +14,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use moka::policy::EvictionPolicy;
 use sha2::Sha256;
 
-/// Each entry costs whoever causes it a verification first, so a flood cannot fill this within an entry's life.
-const MAX_PAIRS: u64 = 65_536;
+/// Each entry costs whoever causes it one of his network's attempts first, so a flood of names cannot fill this within an
+/// entry's life.
+const MAX_KEPT: u64 = 65_536;
+/// What one network may try at once over all accounts, and how soon once more.
+const NETWORK_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
+const NETWORK_REFILL: Duration = Duration::from_secs(1);
 /// A day: beyond what anybody means, and far below the thousand years at which moka panics.
 pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 
@@ -24,37 +29,76 @@ pub(super) type Digest = [u8; 32];
 /// The attempts of one process, under a key that nobody else has.
 pub(super) struct Attempts {
     keyed: Hmac<Sha256>,
-    pairs: moka::sync::Cache<(Digest, IpAddr), Arc<Pair>>,
+    pairs: Limited<(Digest, IpAddr)>,
+    networks: Limited<IpAddr>,
+}
+
+/// The tries of each of many.
+struct Limited<K> {
+    kept: moka::sync::Cache<K, Arc<Tries>>,
     quota: Quota,
 }
 
-/// The attempts of one account from one network.
-struct Pair {
+struct Tries {
     limiter: DefaultDirectRateLimiter,
     /// Attempts that count as not made. A limiter cannot give back what it took.
     forgiven: AtomicU32,
+    most: u32,
 }
 
-impl Attempts {
-    /// `burst` attempts at once, one more every `refill`.
-    pub(super) fn new(burst: NonZeroU32, refill: Duration) -> Self {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).expect("the operating system has random bytes");
+impl<K: Hash + Eq + Send + Sync + 'static> Limited<K> {
+    fn new(burst: NonZeroU32, refill: Duration) -> Self {
         let refill = refill.max(Duration::from_millis(1));
         // After this long unused a limiter is full again: forgetting it changes nothing.
         let full_again = refill.saturating_mul(burst.get()).min(LONGEST_LIFE);
         Self {
-            keyed: Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"),
             // Least recently used, not moka's usual policy: that one may turn a newcomer away, and a limiter that is
             // not kept limits nothing.
-            pairs: moka::sync::Cache::builder()
-                .max_capacity(MAX_PAIRS)
+            kept: moka::sync::Cache::builder()
+                .max_capacity(MAX_KEPT)
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_idle(full_again)
                 .build(),
             quota: Quota::with_period(refill)
                 .unwrap_or(Quota::per_second(burst))
                 .allow_burst(burst),
+        }
+    }
+
+    fn of(&self, key: K) -> Arc<Tries> {
+        self.kept.get_with(key, || {
+            Arc::new(Tries {
+                limiter: RateLimiter::direct(self.quota),
+                forgiven: AtomicU32::new(0),
+                most: self.quota.burst_size().get(),
+            })
+        })
+    }
+}
+
+impl Tries {
+    /// What was forgiven goes first: else whoever takes and gives back by turns would empty the limiter.
+    fn take(&self) -> bool {
+        let less = |forgiven: u32| forgiven.checked_sub(1);
+        self.forgiven.fetch_update(Relaxed, Relaxed, less).is_ok() || self.limiter.check().is_ok()
+    }
+
+    fn give_back(&self) {
+        let more = |forgiven: u32| (forgiven < self.most).then_some(forgiven + 1);
+        // At the most already: then all of them are forgiven.
+        let _ = self.forgiven.fetch_update(Relaxed, Relaxed, more);
+    }
+}
+
+impl Attempts {
+    /// `burst` attempts at once of an account from one network, one more every `refill`.
+    pub(super) fn new(burst: NonZeroU32, refill: Duration) -> Self {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).expect("the operating system has random bytes");
+        Self {
+            keyed: Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"),
+            pairs: Limited::new(burst, refill),
+            networks: Limited::new(NETWORK_BURST, NETWORK_REFILL),
         }
     }
 
@@ -68,34 +112,33 @@ impl Attempts {
         mac.finalize().into_bytes().into()
     }
 
-    /// Whether this account may be tried from this network once more; asking counts.
+    /// Whether this account may be tried from this network once more, and anything at all; asking counts.
     pub(super) fn admits(&self, account: &str, peer: IpAddr) -> bool {
-        let pair = self.pair(account, peer);
-        let less = |forgiven: u32| forgiven.checked_sub(1);
-        pair.limiter.check().is_ok() || pair.forgiven.fetch_update(Relaxed, Relaxed, less).is_ok()
+        let network = self.networks.of(network(peer));
+        if !network.take() {
+            return false;
+        }
+        let admitted = self.pair(account, peer).take();
+        if !admitted {
+            // One script with an old password must not use up what others of its network have.
+            network.give_back();
+        }
+        admitted
     }
 
-    /// One attempt that was admitted came to nothing through nobody's fault.
+    /// One attempt that was admitted was no guess: it was right, or came to nothing through nobody's fault.
     pub(super) fn forgive(&self, account: &str, peer: IpAddr) {
-        let most = self.quota.burst_size().get();
-        let more = |forgiven: u32| (forgiven < most).then_some(forgiven + 1);
-        // At the most already: then all of them are forgiven.
-        let _ = self.pair(account, peer).forgiven.fetch_update(Relaxed, Relaxed, more);
+        self.networks.of(network(peer)).give_back();
+        self.pair(account, peer).give_back();
     }
 
-    fn pair(&self, account: &str, peer: IpAddr) -> Arc<Pair> {
-        let key = (self.digest(&["account", account]), network(peer));
-        self.pairs.get_with(key, || {
-            Arc::new(Pair {
-                limiter: RateLimiter::direct(self.quota),
-                forgiven: AtomicU32::new(0),
-            })
-        })
+    fn pair(&self, account: &str, peer: IpAddr) -> Arc<Tries> {
+        self.pairs.of((self.digest(&["account", account]), network(peer)))
     }
 }
 
 /// What counts as one address: an IPv4 address, or the /64 an IPv6 host can pick its addresses from at will.
-fn network(peer: IpAddr) -> IpAddr {
+pub(super) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,

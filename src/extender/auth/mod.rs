@@ -3,6 +3,7 @@
 pub mod accounts;
 mod attempts;
 mod credential;
+mod fair;
 mod passthrough;
 mod scope;
 
@@ -90,7 +91,7 @@ pub enum Denied {
     NoCredential,
     /// The pair is wrong.
     WrongPassword,
-    /// Too many failures of this account from this address.
+    /// Too many failures of this account, or of all together, from this address.
     LockedOut,
     /// No such token, or it has expired.
     UnknownToken,

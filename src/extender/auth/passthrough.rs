@@ -15,25 +15,40 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use super::attempts::{Attempts, Digest};
+use super::fair::{Lanes, NoPlace};
 use super::{Admitted, Denied, Role};
 use crate::directory::{self, Directory, Visitors};
-use crate::model::{Caller, NameKey, RequestId};
+use crate::model::{Caller, Context, NameKey, RequestId};
 use crate::settings::{Settings, seconds};
 
 /// How many never-validated credentials one e-mail address may try from one network at once, and how soon one more.
 const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 const REFILL: Duration = Duration::from_secs(6);
+/// Of so many never-validated credentials Cloud is asked at once; so many more may wait, so many of them of one network.
+const AT_ONCE: usize = 4;
+const WAITING: usize = 32;
+const WAITING_EACH: usize = 4;
+/// Only credentials that Cloud accepted are kept, so nobody fills this who has none.
+const MAX_PROVEN: u64 = 65_536;
 /// How often a caller joins somebody else's question that was then not asked because of that one's address.
 const MAX_JOINS: usize = 8;
 
 /// The callers of one process.
 pub struct Passthrough {
     visitors: Visitors,
-    attempts: Arc<Attempts>,
+    strangers: Arc<Strangers>,
     /// Credentials that Cloud accepted a short while ago.
     valid: Cache<Digest, ()>,
     partitions: Cache<Digest, Arc<Directory>>,
     deadline: Duration,
+}
+
+/// What tells those whom Cloud accepted before from all others, and bounds what the others may ask.
+struct Strangers {
+    attempts: Attempts,
+    lanes: Lanes,
+    /// Credentials that Cloud accepted, and has not refused since. Apart from the caches, which are for fewer.
+    proven: moka::sync::Cache<Digest, ()>,
 }
 
 impl Passthrough {
@@ -43,7 +58,14 @@ impl Passthrough {
         let inbound = &settings.inbound;
         Self {
             visitors,
-            attempts: Arc::new(Attempts::new(BURST, REFILL)),
+            strangers: Arc::new(Strangers {
+                attempts: Attempts::new(BURST, REFILL),
+                lanes: Lanes::new(AT_ONCE, WAITING, WAITING_EACH),
+                proven: moka::sync::Cache::builder()
+                    .max_capacity(MAX_PROVEN)
+                    .eviction_policy(EvictionPolicy::lru())
+                    .build(),
+            }),
             valid: Cache::builder()
                 .max_capacity(inbound.passthrough_partitions)
                 .eviction_policy(EvictionPolicy::lru())
@@ -69,34 +91,37 @@ impl Passthrough {
         peer: IpAddr,
         request: &RequestId,
     ) -> Result<Admitted, Denied> {
-        let digest = self.attempts.digest(&["passthrough", email, token.expose_secret()]);
+        let digest = self.digest(email, token);
         let known = self.partitions.get(&digest).await;
-        let is_known = known.is_some();
         let directory = known.unwrap_or_else(|| Arc::new(self.visitors.directory(email, token.expose_secret())));
+        let caller = Caller {
+            key: caller_key(email, token).into(),
+            ..Caller::named(email)
+        };
         if self.valid.get(&digest).await.is_none() {
-            self.validate(digest, &directory, is_known, email, peer, request)
-                .await?;
+            self.validate(digest, &directory, &caller, peer, request).await?;
         }
         // Kept only now: a credential that Cloud refuses takes nobody's place.
         let directory = self.partitions.get_with(digest, async { directory }).await;
         // Cloud judges every change; here everybody may ask for one.
         Ok(Admitted {
-            caller: Caller {
-                key: caller_key(email, token).into(),
-                ..Caller::named(email)
-            },
+            caller,
             role: Role::Administrator,
             scope: Arc::default(),
             directory,
         })
     }
 
+    fn digest(&self, email: &str, token: &SecretString) -> Digest {
+        let parts = ["passthrough", email, token.expose_secret()];
+        self.strangers.attempts.digest(&parts)
+    }
+
     async fn validate(
         &self,
         digest: Digest,
         directory: &Arc<Directory>,
-        is_known: bool,
-        email: &str,
+        caller: &Caller,
         peer: IpAddr,
         request: &RequestId,
     ) -> Result<(), Denied> {
@@ -104,13 +129,13 @@ impl Passthrough {
         for _ in 0..MAX_JOINS {
             let began = Arc::new(AtomicBool::new(false));
             let asking = Asking {
-                attempts: Arc::clone(&self.attempts),
-                // A credential that was accepted before is asked about again without limit; guesses are not.
-                known: is_known,
-                account: NameKey::of(email),
+                strangers: Arc::clone(&self.strangers),
+                digest,
+                account: NameKey::of(&caller.name),
                 peer,
                 directory: Arc::clone(directory),
                 request: request.clone(),
+                caller: caller.clone(),
                 until,
                 began: Arc::clone(&began),
             };
@@ -119,9 +144,15 @@ impl Passthrough {
             match tokio::spawn(async move { valid.try_get_with(digest, asking.ask()).await }).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(unproven)) => match &*unproven {
-                    // A lock-out belongs to the address of who began to ask; the others must not suffer for it.
-                    Unproven::LockedOut if !began.load(Ordering::Relaxed) => {}
+                    // That nobody was asked is the matter of the address of who began; the others must not suffer for it.
+                    Unproven::LockedOut | Unproven::Busy if !began.load(Ordering::Relaxed) => {}
                     Unproven::LockedOut => return Err(Denied::LockedOut),
+                    Unproven::Busy => {
+                        return Err(Denied::Unavailable {
+                            retry_after: Duration::from_secs(5),
+                            cause: "too many credentials are being validated".to_owned(),
+                        });
+                    }
                     // Cloud answers a wrong token and a missing product access alike.
                     Unproven::Cloud(directory::Error::Refused { .. }) => {
                         self.partitions.invalidate(&digest).await;
@@ -149,9 +180,7 @@ impl Passthrough {
 
     /// Cloud refused the credential in the middle of its work: it is asked about anew before it is used again.
     pub async fn doubt(&self, email: &str, token: &SecretString) {
-        self.valid
-            .invalidate(&self.attempts.digest(&["passthrough", email, token.expose_secret()]))
-            .await;
+        self.valid.invalidate(&self.digest(email, token)).await;
     }
 }
 
@@ -177,17 +206,19 @@ fn caller_key(email: &str, token: &SecretString) -> String {
 /// Why a credential was not found good.
 enum Unproven {
     LockedOut,
+    Busy,
     Cloud(directory::Error),
 }
 
 /// One question to Cloud, on behalf of everybody who shows this credential meanwhile: only one of them pays for it.
 struct Asking {
-    attempts: Arc<Attempts>,
-    known: bool,
+    strangers: Arc<Strangers>,
+    digest: Digest,
     account: NameKey,
     peer: IpAddr,
     directory: Arc<Directory>,
     request: RequestId,
+    caller: Caller,
     until: Instant,
     began: Arc<AtomicBool>,
 }
@@ -195,15 +226,43 @@ struct Asking {
 impl Asking {
     async fn ask(self) -> Result<(), Unproven> {
         self.began.store(true, Ordering::Relaxed);
-        let account = self.account.as_str();
-        if !self.known && !self.attempts.admits(account, self.peer) {
-            return Err(Unproven::LockedOut);
-        }
-        let asked = self.directory.knock(&self.request, self.until).await;
-        if !self.known && matches!(asked, Err(directory::Error::Unavailable { .. })) {
-            // Nobody learned whether it was a good guess.
-            self.attempts.forgive(account, self.peer);
+        let proven = &self.strangers.proven;
+        let asked = if proven.contains_key(&self.digest) {
+            // Asked about again without limit, and in this caller's own turn: guesses are not before it.
+            let left = self.until.saturating_duration_since(Instant::now());
+            let context = Context::new(self.request.clone(), self.caller.clone(), left);
+            self.directory.knock(&context.request, self.until).await
+        } else {
+            self.ask_for_a_stranger().await?
+        };
+        match &asked {
+            Ok(()) => proven.insert(self.digest, ()),
+            Err(directory::Error::Refused { .. }) => proven.invalidate(&self.digest),
+            // Nobody learned anything.
+            Err(_) => {}
         }
         asked.map_err(Unproven::Cloud)
+    }
+
+    /// What Cloud says, if it may be asked now.
+    async fn ask_for_a_stranger(&self) -> Result<Result<(), directory::Error>, Unproven> {
+        let Strangers { attempts, lanes, .. } = &*self.strangers;
+        let account = self.account.as_str();
+        let place = lanes.enter(self.peer, || attempts.admits(account, self.peer));
+        let place = place.map_err(|why| match why {
+            NoPlace::Full => Unproven::Busy,
+            NoPlace::NotAdmitted => Unproven::LockedOut,
+        })?;
+        let turn = tokio::time::timeout_at(self.until.into(), place.turn()).await;
+        let Ok(Some(_permit)) = turn else {
+            attempts.forgive(account, self.peer);
+            return Err(Unproven::Busy);
+        };
+        let asked = self.directory.knock(&self.request, self.until).await;
+        if matches!(asked, Ok(()) | Err(directory::Error::Unavailable { .. })) {
+            // It was right, or nobody learned whether it was a good guess.
+            attempts.forgive(account, self.peer);
+        }
+        Ok(asked)
     }
 }

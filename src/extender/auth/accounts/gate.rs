@@ -3,7 +3,7 @@
 //! A credential (name and password together) is in one of three states. *Remembered*: verified a short while ago, taken
 //! at once. *Proven*: verified earlier in this process; it is verified again, in a lane of its own and past the limiter,
 //! so that a flood of guesses cannot block who has the right password. *Never seen*: the limiter of this account and
-//! address decides, and what it lets through queues in the other lane.
+//! address decides, and what it lets through waits in the other lane, whose places and turns networks share.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::Semaphore;
 
 use super::super::attempts::{Attempts, Digest, LONGEST_LIFE};
+use super::super::fair::{Lanes, NoPlace};
 use super::book::Book;
 use super::hash::StoredHash;
 use super::{Refused, Verified};
@@ -45,6 +45,8 @@ impl Default for Limits {
 
 /// Only right credentials get into the memories, and an account has one, so this is never reached by an honest file.
 const MAX_REMEMBERED: u64 = 65_536;
+/// How many never-seen credentials of one network may wait.
+const WAITING_EACH: usize = 4;
 /// How often a caller joins somebody else's verification that was then refused for that one's address.
 const MAX_JOINS: usize = 8;
 
@@ -52,27 +54,11 @@ pub(super) struct Gate {
     attempts: Attempts,
     remembered: moka::future::Cache<Digest, ()>,
     proven: moka::sync::Cache<Digest, ()>,
-    never_seen: Lane,
-    proven_before: Lane,
+    never_seen: Lanes,
+    proven_before: Lanes,
     waiting: usize,
     hash_runs: AtomicU64,
     last_hash_ms: AtomicU64,
-}
-
-/// One verification at a time, and a bounded queue before it.
-struct Lane {
-    queue: Arc<Semaphore>,
-    permit: Arc<Semaphore>,
-}
-
-impl Lane {
-    fn new(waiting: usize) -> Self {
-        let places = waiting.clamp(1, Semaphore::MAX_PERMITS);
-        Self {
-            queue: Arc::new(Semaphore::new(places)),
-            permit: Arc::new(Semaphore::new(1)),
-        }
-    }
 }
 
 impl Gate {
@@ -84,8 +70,9 @@ impl Gate {
                 .time_to_live(limits.remembered.min(LONGEST_LIFE))
                 .build(),
             proven: moka::sync::Cache::new(MAX_REMEMBERED),
-            never_seen: Lane::new(limits.waiting),
-            proven_before: Lane::new(limits.waiting),
+            // One verification at a time.
+            never_seen: Lanes::new(1, limits.waiting, WAITING_EACH),
+            proven_before: Lanes::new(1, limits.waiting, limits.waiting),
             waiting: limits.waiting,
             hash_runs: AtomicU64::new(0),
             last_hash_ms: AtomicU64::new(0),
@@ -128,9 +115,9 @@ impl Gate {
             let joined = tokio::spawn(async move { memory.try_get_with(credential, attempt.run()).await }).await;
             match joined {
                 Ok(Ok(())) => return taken(),
-                // Equal credentials share one verification; a lock-out belongs to the address of who began it, and
-                // the others must not suffer for it.
-                Ok(Err(refused)) if *refused == Refused::LockedOut && !began.load(Ordering::Relaxed) => {}
+                // Equal credentials share one verification; that it was not made is the matter of the address of who
+                // began it, and the others must not suffer for it.
+                Ok(Err(refused)) if *refused != Refused::WrongPassword && !began.load(Ordering::Relaxed) => {}
                 Ok(Err(refused)) => return Err(Refused::clone(&refused)),
                 Err(_) => return Err(gate.busy()),
             }
@@ -180,17 +167,20 @@ impl Attempt {
         began.store(true, Ordering::Relaxed);
         let proven = gate.proven.contains_key(&credential);
         let lane = if proven { &gate.proven_before } else { &gate.never_seen };
-        // The queue before the limiter: who is sent away as busy has not used up a try.
-        let Ok(place) = Arc::clone(&lane.queue).try_acquire_owned() else {
+        let admitted = || proven || gate.attempts.admits(&folded, peer);
+        let place = lane.enter(peer, admitted).map_err(|why| match why {
+            NoPlace::Full => gate.busy(),
+            NoPlace::NotAdmitted => Refused::LockedOut,
+        })?;
+        let forgive = || {
+            if !proven {
+                gate.attempts.forgive(&folded, peer);
+            }
+        };
+        let Some(permit) = place.turn().await else {
+            forgive();
             return Err(gate.busy());
         };
-        if !proven && !gate.attempts.admits(&folded, peer) {
-            return Err(Refused::LockedOut);
-        }
-        let Ok(permit) = Arc::clone(&lane.permit).acquire_owned().await else {
-            return Err(gate.busy());
-        };
-        drop(place);
 
         gate.hash_runs.fetch_add(1, Ordering::Relaxed);
         // The permit goes with the work: if it stayed here, whoever ends this task would let the next hash start while
@@ -209,6 +199,7 @@ impl Attempt {
             return Err(Refused::WrongPassword);
         }
         gate.proven.insert(credential, ());
+        forgive();
         Ok(())
     }
 }
@@ -227,8 +218,8 @@ impl Gate {
             .await;
     }
 
-    /// The lane of never-seen credentials: its permit and its queue.
-    pub(super) fn never_seen(&self) -> (Arc<Semaphore>, Arc<Semaphore>) {
-        (Arc::clone(&self.never_seen.permit), Arc::clone(&self.never_seen.queue))
+    /// The lane of never-seen credentials.
+    pub(super) fn never_seen(&self) -> Lanes {
+        self.never_seen.clone()
     }
 }

@@ -95,8 +95,8 @@ pub enum Refused {
     /// The account does not exist or its password is another; which of the two is not told.
     #[error("wrong name or password")]
     WrongPassword,
-    /// Too many failures of this account from this address. Nothing was verified.
-    #[error("too many failed attempts for this account from this address")]
+    /// Too many failures of this account, or of all together, from this address. Nothing was verified.
+    #[error("too many failed attempts from this address")]
     LockedOut,
     /// No such token, or it has expired.
     #[error("unknown or expired token")]

@@ -45,6 +45,12 @@ fn peer(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+/// The turn of never-seen credentials, so that all others wait.
+async fn turn(accounts: &Accounts) -> impl Sized + use<> {
+    let place = accounts.gate.never_seen().enter(peer("10.9.9.9"), || true);
+    place.ok().unwrap().turn().await.unwrap()
+}
+
 #[tokio::test]
 async fn a_right_password_is_verified_under_the_name_of_the_file() {
     let accounts = two_accounts();
@@ -149,8 +155,7 @@ async fn the_memory_of_a_verified_credential_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_credential_asked_for_by_many_is_verified_once() {
     let accounts = two_accounts();
-    let (permit, _) = accounts.gate.never_seen();
-    let held = permit.acquire_owned().await.unwrap();
+    let held = turn(&accounts).await;
     let callers: Vec<_> = (0..40)
         .map(|host| {
             let accounts = accounts.clone();
@@ -171,22 +176,18 @@ async fn one_credential_asked_for_by_many_is_verified_once() {
 #[tokio::test]
 async fn a_caller_who_hangs_up_does_not_stop_the_verification() {
     let accounts = two_accounts();
-    let (permit, queue) = accounts.gate.never_seen();
-    let held = permit.acquire_owned().await.unwrap();
+    let lane = accounts.gate.never_seen();
+    let held = turn(&accounts).await;
     let impatient = {
         let accounts = accounts.clone();
         tokio::spawn(async move { accounts.basic("svc-sync", "right", peer("10.0.0.1")).await })
     };
-    while queue.available_permits() == 32 {
+    while lane.waiting() == 0 {
         tokio::task::yield_now().await;
     }
     impatient.abort();
     assert!(impatient.await.unwrap_err().is_cancelled());
-    assert_eq!(
-        queue.available_permits(),
-        31,
-        "the verification still waits for its turn"
-    );
+    assert_eq!(lane.waiting(), 1, "the verification still waits for its turn");
     drop(held);
     accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
     assert_eq!(accounts.hash_runs(), 1);
@@ -243,6 +244,55 @@ async fn an_ipv6_host_cannot_escape_by_changing_the_half_it_chooses() {
 }
 
 #[tokio::test]
+async fn a_network_is_limited_over_all_names_and_who_was_verified_there_is_not() {
+    let accounts = two_accounts();
+    accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
+    let mut verified = 0;
+    while accounts.basic(&format!("name {verified}"), "x", peer("10.0.0.1")).await == Err(Refused::WrongPassword) {
+        verified += 1;
+        assert!(verified < 10_000, "it never ends");
+    }
+    assert!(verified >= 30, "{verified}");
+    accounts.gate.forget(&accounts.book.load(), "svc-sync", "right").await;
+    accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
+    accounts.basic("zoë", "other", peer("10.0.0.2")).await.unwrap();
+}
+
+#[tokio::test]
+async fn right_passwords_use_up_nothing_of_what_their_network_may_try() {
+    let names: Vec<_> = (0..70).map(|n| format!("name {n}")).collect();
+    let text: String = names.iter().map(|name| account(name, "right", "reader")).collect();
+    let accounts = Accounts::parse(&text).unwrap().with_limits(&limits());
+    for name in names {
+        accounts.basic(&name, "right", peer("10.0.0.1")).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_newcomer_is_verified_although_another_network_takes_all_places_it_can() {
+    let accounts = two_accounts().with_limits(&Limits { waiting: 3, ..limits() });
+    let lane = accounts.gate.never_seen();
+    let held = turn(&accounts).await;
+    let ask = |name: String, password: &'static str, from: &str| {
+        let (accounts, from) = (accounts.clone(), peer(from));
+        tokio::spawn(async move { accounts.basic(&name, password, from).await })
+    };
+    let flood: Vec<_> = (0..3).map(|n| ask(format!("name {n}"), "x", "10.0.0.1")).collect();
+    while lane.waiting() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let newcomer = ask("zoë".to_owned(), "other", "10.0.0.2");
+    // One of the flood is told at once: that one's place is the newcomer's.
+    let (told, _, others) = futures_util::future::select_all(flood).await;
+    assert!(matches!(told.unwrap(), Err(Refused::Busy { .. })));
+    drop(held);
+    newcomer.await.unwrap().unwrap();
+    for other in others {
+        assert_eq!(other.await.unwrap(), Err(Refused::WrongPassword));
+    }
+}
+
+#[tokio::test]
 async fn a_verified_credential_survives_a_flood_of_guesses_from_its_own_address() {
     let accounts = two_accounts();
     accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
@@ -268,13 +318,13 @@ async fn a_full_queue_refuses_strangers_and_not_the_proven() {
     accounts.basic("zoë", "other", peer("10.0.0.1")).await.unwrap();
     accounts.gate.forget(&accounts.book.load(), "zoë", "other").await;
 
-    let (permit, queue) = accounts.gate.never_seen();
-    let held = permit.acquire_owned().await.unwrap();
+    let lane = accounts.gate.never_seen();
+    let held = turn(&accounts).await;
     let waiting = {
         let accounts = accounts.clone();
         tokio::spawn(async move { accounts.basic("svc-sync", "right", peer("10.0.0.2")).await })
     };
-    while queue.available_permits() > 0 {
+    while lane.waiting() == 0 {
         tokio::task::yield_now().await;
     }
     // More often than the burst: who is sent away as busy has not used up a try.
