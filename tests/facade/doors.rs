@@ -97,12 +97,51 @@ async fn behind_a_trusted_proxy_the_callers_own_address_counts() {
             assert_error(&answer, 403, NOT_FROM_THERE);
         }
     }
+    // Bytes that are no text hide nothing of what the proxy says.
+    let mut line = Line::to(world.facade).await;
+    for (value, status) in [
+        (&b"\xe9, 198.51.100.1"[..], 403),
+        (b"203.0.113.9, \xe9", 403),
+        (b"\xe9, 203.0.113.9", 200),
+    ] {
+        let text = head(
+            "GET",
+            GROUPS,
+            &format!("authorization: Bearer {READER}\nx-forwarded-for: HERE"),
+        );
+        let (before, after) = text.split_once("HERE").unwrap();
+        line.say([before.as_bytes(), value, after.as_bytes()].concat()).await;
+        assert_eq!(line.hear().await.unwrap().status, status, "{value:?}");
+    }
     // Whoever has no business here is told so whatever he shows, and the proxy itself is nobody's guest.
     for request in [world.request(Method::GET, "nowhere"), groups(&world, &world.client)] {
         assert_error(&send(request).await, 403, NOT_FROM_THERE);
     }
     let bypassing = groups(&world, &client_at(2)).header("x-forwarded-for", "203.0.113.9");
     assert!(try_send(bypassing).await.is_err());
+}
+
+#[tokio::test]
+async fn whom_a_trusted_proxy_hides_does_not_come_in_in_its_name() {
+    let world = World::start(options(1, &[]), |settings| {
+        settings.inbound.allow_networks = networks(&["127.0.0.1"]);
+        settings.inbound.trusted_proxies = networks(&["127.0.0.1"]);
+    })
+    .await;
+    let own = send(groups(&world, &world.client)).await;
+    assert_eq!(own.status, 200, "nobody is behind it: {own:?}");
+    for value in ["unknown", "", "198.51.100.1, _hidden", "198.51.100.1,"] {
+        assert_error(&forwarded(&world, value).await, 403, NOT_FROM_THERE);
+    }
+    let mut line = Line::to(world.facade).await;
+    let text = head(
+        "GET",
+        GROUPS,
+        &format!("authorization: Bearer {READER}\nx-forwarded-for: "),
+    );
+    let text = text.trim_end().as_bytes();
+    line.say([text, b" \xe9, 198.51.100.1\r\n\r\n"].concat()).await;
+    assert_eq!(line.hear().await.unwrap().status, 403);
 }
 
 #[tokio::test]
