@@ -236,7 +236,8 @@ impl Extender {
             // Before its credential, which the browser may have added: no page is to cause a call.
             return Err(Error::cross_site());
         }
-        let (admitted, _turn) = self.admit(request, &query).await?;
+        let (admitted, turn) = self.admit(request, &query).await?;
+        *request.told.turn.lock() = Some(turn);
         let _ = request.told.caller.set(admitted.caller.name.to_string());
         let target = target::parse(&request.path, &self.settings.extender.prefixes);
         let (name, asked, role) = target
