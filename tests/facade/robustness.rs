@@ -32,7 +32,10 @@ async fn connect_is_answered_400_in_the_shape_of_every_error() {
 
 #[tokio::test]
 async fn an_absolute_target_is_answered_as_its_path_and_an_asterisk_is_nowhere() {
-    let world = World::with(1, &[]).await;
+    let world = World::start(options(1, &[]), |settings| {
+        settings.inbound.host_names = vec!["proxy.example".to_owned()];
+    })
+    .await;
     let answer = exchange(
         world.facade,
         head(
