@@ -147,12 +147,20 @@ pub async fn serve(listener: TcpListener, service: Service, limits: Limits, stop
             standstill: limits.standstill,
             metrics: service.metrics.clone(),
         };
+        let patience = limits.head;
         let (http, watcher, filter, stop) = (http.clone(), graceful.watcher(), service.filter.clone(), stop.clone());
         tokio::spawn(async move {
             let place = match entry {
                 Entry::Place(place) => Some(place),
                 Entry::Wait(turn) => tokio::select! {
-                    place = turn.come() => place,
+                    place = tokio::time::timeout(patience, turn.come()) => {
+                        let place = place.ok().flatten();
+                        if place.is_none() {
+                            connection.metrics.connection_closed("full");
+                            tracing::debug!(%peer, "a connection that has waited for a place in vain");
+                        }
+                        place
+                    }
                     () = stop.cancelled() => None,
                 },
                 Entry::Refused(_) => None,

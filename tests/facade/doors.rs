@@ -330,6 +330,23 @@ async fn where_connections_run_out_who_says_nothing_makes_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_connection_longer_than_for_a_head() {
+    let world = World::start(options(2, &[("g", 1)]), |settings| {
+        settings.inbound.max_connections = 1;
+        settings.inbound.header_timeout_s = 1;
+    })
+    .await;
+    world.cloud.switch(json!({ "latency_ms": 4000 })).await;
+    let text = head("GET", GROUPS, &format!("authorization: Bearer {READER}"));
+    let (mut one, mut other) = (Line::to(world.facade).await, Line::to(world.facade).await);
+    one.say(&text).await;
+    other.say(&text).await;
+    assert!(other.hear_or_nothing().await.is_none());
+    assert_eq!(closed(&world, "full").await, 1);
+    assert_eq!(one.hear().await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_on_which_something_is_answered_is_never_taken_away() {
     let world = World::start(options(2, &[("g", 1)]), |settings| settings.inbound.max_connections = 1).await;
     world.cloud.switch(json!({ "latency_ms": 1500 })).await;
