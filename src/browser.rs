@@ -41,24 +41,37 @@ pub fn is_cross_site(headers: &HeaderMap) -> bool {
 /// was made to point here still sends its own name.
 #[must_use]
 pub fn is_for_loopback(headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(HOST).iter().peekable();
-    hosts.peek().is_some() && hosts.all(|host| host.to_str().is_ok_and(is_loopback_name))
+    is_for_loopback_or(headers, &[])
 }
 
-fn is_loopback_name(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
+/// The same, or by one of `names`, at whatever port.
+#[must_use]
+pub fn is_for_loopback_or(headers: &HeaderMap, names: &[String]) -> bool {
+    let is_own = |host: &HeaderValue| {
+        let name = host.to_str().ok().and_then(without_port);
+        name.is_some_and(|name| is_loopback_name(name) || names.iter().any(|own| own.eq_ignore_ascii_case(name)))
+    };
+    let mut hosts = headers.get_all(HOST).iter().peekable();
+    hosts.peek().is_some() && hosts.all(is_own)
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn without_port(host: &str) -> Option<&str> {
+    Some(match host.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((name, "")) => name,
             Some((name, port)) if is_port(port) => name,
-            _ => return false,
+            _ => return None,
         },
         None => match host.split_once(':') {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-            Some(_) => return false,
+            Some(_) => return None,
             None => host,
         },
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
 }
 
 fn is_port(text: &str) -> bool {
@@ -137,6 +150,19 @@ mod tests {
             assert_eq!(is_for_loopback(&headers(&[("host", host)])), good, "{host}");
         }
         assert!(!is_for_loopback(&HeaderMap::new()));
+        let own = ["wiki.example".to_owned(), "2001:db8::1".to_owned()];
+        for (host, good) in [
+            ("wiki.example", true),
+            ("WIKI.example:8090", true),
+            ("[2001:db8::1]:8090", true),
+            ("localhost", true),
+            ("evil.wiki.example", false),
+            ("wiki.example.evil", false),
+            ("wiki.example:x", false),
+            ("", false),
+        ] {
+            assert_eq!(is_for_loopback_or(&headers(&[("host", host)]), &own), good, "{host}");
+        }
         let mut two = headers(&[("host", "localhost")]);
         two.append(HOST, "evil.example".parse().unwrap());
         assert!(!is_for_loopback(&two));

@@ -12,6 +12,8 @@ type Then = Box<dyn FnOnce() + Send>;
 pub struct Delivered {
     written: Then,
     lost: Option<Then>,
+    /// Dropped then, or when it is known that it never will be.
+    kept: Option<Box<dyn Send>>,
 }
 
 impl Delivered {
@@ -21,6 +23,7 @@ impl Delivered {
         Self {
             written: Box::new(written),
             lost: None,
+            kept: None,
         }
     }
 
@@ -36,6 +39,7 @@ impl Delivered {
     #[must_use]
     pub fn written(self) -> Option<Lost> {
         (self.written)();
+        drop(self.kept);
         self.lost.map(Lost)
     }
 }
@@ -66,6 +70,13 @@ impl Delivery {
     /// Says what follows.
     pub fn put(&self, delivered: Delivered) {
         *self.0.lock() = Some(delivered);
+    }
+
+    /// Keeps something until the answer was fully written, or cannot be any more. To be called after `put`.
+    pub fn keep(&self, kept: impl Send + 'static) {
+        let mut slot = self.0.lock();
+        let delivered = slot.get_or_insert_with(|| Delivered::new(|| ()));
+        delivered.kept = Some(Box::new(kept));
     }
 
     /// What follows, for whoever asks first.

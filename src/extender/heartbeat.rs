@@ -67,6 +67,9 @@ fn chunks(mut state: State) -> impl Stream<Item = Result<Bytes, Cut>> + Send + S
                 if let Some(delivered) = success.delivered {
                     state.delivery.put(delivered);
                 }
+                if let Some(turn) = state.record.take_turn() {
+                    state.delivery.keep(turn);
+                }
                 Ok(Bytes::from(success.body))
             }
             Err(_) => Err(Cut),

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::{HeaderMap, Method, StatusCode, Version};
 use warp::Filter as _;
 
@@ -230,13 +230,18 @@ impl Extender {
         if !request.origin.is_allowed(&self.settings.inbound) {
             return Err(Error::not_from_there());
         }
+        if self.is_rebound(request) {
+            // Before its credential, which the page may have set: for the browser it asks its own site.
+            return Err(Error::cross_site());
+        }
         let query = Query::parse(&request.query);
-        let is_foreign = self.is_foreign(request);
+        let is_foreign = browser::is_cross_site(&request.headers);
         if is_foreign && self.door.asks_cloud_for(&request.headers) {
             // Before its credential, which the browser may have added: no page is to cause a call.
             return Err(Error::cross_site());
         }
-        let (admitted, _turn) = self.admit(request, &query).await?;
+        let (admitted, turn) = self.admit(request, &query).await?;
+        *request.told.turn.lock() = Some(turn);
         let _ = request.told.caller.set(admitted.caller.name.to_string());
         let target = target::parse(&request.path, &self.settings.extender.prefixes);
         let (name, asked, role) = target
@@ -283,10 +288,16 @@ impl Extender {
         result
     }
 
-    /// Whether a page of another site may have sent the request.
-    fn is_foreign(&self, request: &Request) -> bool {
-        let is_rebound = self.settings.inbound.mode == Mode::Open && !browser::is_for_loopback(&request.headers);
-        is_rebound || browser::is_cross_site(&request.headers)
+    /// Whether a page may have sent the request whose own name was made to point to this machine: only what names the
+    /// facade by a name of its own is surely none.
+    fn is_rebound(&self, request: &Request) -> bool {
+        let inbound = &self.settings.inbound;
+        let is_open = inbound.mode == Mode::Open;
+        // What a trusted proxy passes on came under the proxy's name, and no browser reaches any other listener that way.
+        let is_asked = is_open || inbound.listen.ip().is_loopback() && inbound.trusted_proxies.is_empty();
+        // A browser always names a host; scripts that speak HTTP/1.0 need not.
+        let is_nameless = !is_open && !request.headers.contains_key(HOST);
+        is_asked && !is_nameless && !browser::is_for_loopback_or(&request.headers, &inbound.host_names)
     }
 
     async fn admit(&self, request: &Request, query: &Query) -> Result<(Admitted, Turn), Error> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Notify;
 use warp::reply::Reply as _;
@@ -13,6 +14,7 @@ use warp::reply::Reply as _;
 use super::calls::Success;
 use super::delivery::Delivery;
 use super::origin::Origin;
+use super::turns::Turn;
 use super::{Error, Request, wire};
 use crate::directory::{Conduct, Watch};
 use crate::metrics::{Inbound, Metrics};
@@ -38,6 +40,8 @@ pub(super) struct Told {
     pub conduct: OnceLock<Conduct>,
     /// The operation, of a changing call; its id is known once it has begun.
     pub operation: OnceLock<Watch>,
+    /// That it is one of so many of its caller's, until its answer is with him.
+    pub turn: Mutex<Option<Turn>>,
     /// Told when a changing call has its names: from then on its caller may be kept waiting.
     pub begun: Notify,
 }
@@ -78,7 +82,16 @@ impl Record {
         let length = HeaderValue::from(response.body().len());
         response.headers_mut().insert(CONTENT_LENGTH, length);
         self.answered(response.status());
+        if let Some(turn) = self.take_turn() {
+            let delivery = response.extensions_mut().get_or_insert_with(Delivery::default);
+            delivery.keep(turn);
+        }
         response.into_response()
+    }
+
+    /// What is to be kept until the answer was written: one who does not read it is not to ask for the next one.
+    pub(super) fn take_turn(&self) -> Option<Turn> {
+        self.told.turn.lock().take()
     }
 
     /// The head of a success whose body is still being made.

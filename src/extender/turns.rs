@@ -2,6 +2,7 @@
 //! what is another's.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +88,12 @@ impl Turns {
             turns: Arc::clone(self),
             caller: Arc::clone(&caller.key),
         })
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Turn")
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 
-use super::line::{Answers, Line, Pulse, Socket, Wanted, Watched};
+use super::line::{Answers, Line, Pulse, Socket, Steady, Wanted, Watched};
 use super::places::{Activity, Busy, Entry, Place, Places, Share};
 use super::tls;
 use crate::extender::{Delivery, Peer};
@@ -47,6 +47,8 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     // would let two listen at it.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
+    // Connections inherit it: one whose client is gone without a word is found out where nothing is being written to it.
+    socket.set_keepalive(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -62,6 +64,8 @@ pub struct Limits {
     pub head: Duration,
     /// Until a TLS handshake must be done.
     pub handshake: Duration,
+    /// Until somebody to whom something is being written must have taken some of it.
+    pub standstill: Duration,
     /// From where connections are taken; empty: from everywhere.
     pub networks: Vec<Network>,
     /// Through whom others come: from there they are taken in any case, and as many as there are places.
@@ -140,14 +144,23 @@ pub async fn serve(listener: TcpListener, service: Service, limits: Limits, stop
             peer,
             tls: service.tls.clone(),
             handshake: limits.handshake,
+            standstill: limits.standstill,
             metrics: service.metrics.clone(),
         };
+        let patience = limits.head;
         let (http, watcher, filter, stop) = (http.clone(), graceful.watcher(), service.filter.clone(), stop.clone());
         tokio::spawn(async move {
             let place = match entry {
                 Entry::Place(place) => Some(place),
                 Entry::Wait(turn) => tokio::select! {
-                    place = turn.come() => place,
+                    place = tokio::time::timeout(patience, turn.come()) => {
+                        let place = place.ok().flatten();
+                        if place.is_none() {
+                            connection.metrics.connection_closed("full");
+                            tracing::debug!(%peer, "a connection that has waited for a place in vain");
+                        }
+                        place
+                    }
                     () = stop.cancelled() => None,
                 },
                 Entry::Refused(_) => None,
@@ -165,6 +178,7 @@ struct Connection {
     peer: SocketAddr,
     tls: Option<tls::Current>,
     handshake: Duration,
+    standstill: Duration,
     metrics: Metrics,
 }
 
@@ -181,6 +195,7 @@ impl Connection {
         // Answers are written whole; waiting for more to send would only delay them.
         let _ = socket.set_nodelay(true);
         let pulse = Arc::new(Pulse::of(&socket));
+        let socket = Steady::new(socket, self.standstill);
         let served = async {
             let socket = match &self.tls {
                 None => Socket::Plain(socket),

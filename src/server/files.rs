@@ -43,6 +43,8 @@ pub enum Cause {
     Asked,
     /// One of them is not as it was.
     Changed,
+    /// One of them is not there any more. It is said once.
+    Gone,
 }
 
 /// Looks after files that are read together.
@@ -84,9 +86,10 @@ impl Watch {
                 self.dealt_with = now;
                 return Cause::Asked;
             }
-            if lie_still && now != self.dealt_with && now.iter().all(Option::is_some) {
+            if lie_still && now != self.dealt_with {
+                let is_whole = now.iter().all(Option::is_some);
                 self.dealt_with = now;
-                return Cause::Changed;
+                return if is_whole { Cause::Changed } else { Cause::Gone };
             }
         }
     }

@@ -49,6 +49,12 @@ impl Watch {
         loop {
             let cause = self.file.next().await;
             match self.path.clone() {
+                // Whoever writes it anew without a rename may take his time.
+                Some(_) if cause == Cause::Gone => {
+                    tracing::error!(
+                        "the identity map's file is not there, and what was read of it before stays in use"
+                    );
+                }
                 Some(path) => self.read(path, cause).await,
                 None => {
                     tracing::info!("no identity map is set (identity.map_file), so there is nothing to read anew");

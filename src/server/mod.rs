@@ -363,6 +363,7 @@ impl Server {
             connections_of_one: inbound.max_connections_per_address,
             head: seconds(inbound.header_timeout_s),
             handshake: seconds(inbound.tls_handshake_timeout_s),
+            standstill: seconds(inbound.body_timeout_s),
             networks: inbound.allow_networks.clone(),
             proxies: inbound.trusted_proxies.clone(),
         };

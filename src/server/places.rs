@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// A connection is left alone for so long: its request may be on the way.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// And for so long even where its address has more than its part: it was accepted a moment ago.
+const YOUNG: Duration = Duration::from_millis(200);
+
 /// Where all places are taken, it is looked this often whether somebody has become idle.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -90,14 +93,22 @@ struct State {
     /// Of every address that has some, how many.
     counts: HashMap<IpAddr, usize>,
     /// Who waits for a place, the first one first.
-    waiting: VecDeque<(IpAddr, oneshot::Sender<Place>)>,
+    waiting: VecDeque<Waiting>,
     /// When it was last looked whether somebody has to go for them.
     looked: Option<Instant>,
 }
 
 #[derive(Debug)]
+struct Waiting {
+    address: IpAddr,
+    share: Share,
+    sender: oneshot::Sender<Place>,
+}
+
+#[derive(Debug)]
 struct Taken {
     address: IpAddr,
+    share: Share,
     activity: Arc<Activity>,
     wanted: CancellationToken,
 }
@@ -153,29 +164,32 @@ impl Places {
     pub fn enter(self: &Arc<Self>, address: IpAddr, share: Share) -> Entry {
         let address = network(address);
         let mut state = self.state.lock();
-        let own = state.counts.get(&address).copied().unwrap_or(0);
-        let is_limited = share == Share::Limited && self.most_of_one > 0;
-        if is_limited
-            && own >= self.most_of_one
-            && state.let_go(1, |taken, idle| taken == address && idle >= GRACE) == 0
+        let own = state.count(address);
+        // Who waits will have a place: it is one of his part already.
+        if self.has_its_part(share, own + state.count_waiting(address))
+            && state.let_go(1, |taken, idle| taken.address == address && idle >= GRACE) == 0
         {
             return Entry::Refused("address");
         }
         if state.taken.len() < self.most || state.make_room(own) {
-            return Entry::Place(self.place(&mut state, address));
+            return Entry::Place(self.place(&mut state, address, share));
         }
         if state.waiting.len() >= self.most.max(LEAST_WAITING) {
             return Entry::Refused("full");
         }
         let (sender, place) = oneshot::channel();
-        state.waiting.push_back((address, sender));
+        state.waiting.push_back(Waiting { address, share, sender });
         Entry::Wait(Turn {
             place,
             places: Arc::clone(self),
         })
     }
 
-    fn place(self: &Arc<Self>, state: &mut State, address: IpAddr) -> Place {
+    fn has_its_part(&self, share: Share, own: usize) -> bool {
+        share == Share::Limited && self.most_of_one > 0 && own >= self.most_of_one
+    }
+
+    fn place(self: &Arc<Self>, state: &mut State, address: IpAddr, share: Share) -> Place {
         let (activity, wanted) = (Arc::<Activity>::default(), CancellationToken::new());
         let number = state.next;
         state.next += 1;
@@ -184,6 +198,7 @@ impl Places {
             number,
             Taken {
                 address,
+                share,
                 activity: Arc::clone(&activity),
                 wanted: wanted.clone(),
             },
@@ -202,10 +217,14 @@ impl Places {
     fn hand_out(self: &Arc<Self>, state: &mut State) -> Vec<Place> {
         let mut unwanted = Vec::new();
         while state.taken.len() < self.most
-            && let Some((address, sender)) = state.waiting.pop_front()
+            && let Some(waiting) = state.waiting.pop_front()
         {
-            let place = self.place(state, address);
-            if let Err(place) = sender.send(place) {
+            // Somebody without a limit may have come from the same network since. Who is dropped here, is refused.
+            if self.has_its_part(waiting.share, state.count(waiting.address)) {
+                continue;
+            }
+            let place = self.place(state, waiting.address, waiting.share);
+            if let Err(place) = waiting.sender.send(place) {
                 state.leave(place.number);
                 unwanted.push(place);
             }
@@ -221,7 +240,9 @@ impl Places {
                 return;
             }
             let wanted = (state.taken.len() + state.waiting.len()).saturating_sub(self.most);
-            state.let_go(wanted, |_, idle| idle >= GRACE);
+            if state.let_go(wanted, |_, idle| idle >= GRACE) == 0 {
+                state.favour();
+            }
             self.hand_out(&mut state)
         };
         drop(unwanted);
@@ -229,22 +250,56 @@ impl Places {
 }
 
 impl State {
+    /// How many places an address has.
+    fn count(&self, address: IpAddr) -> usize {
+        self.counts.get(&address).copied().unwrap_or(0)
+    }
+
+    /// And for how many it waits.
+    fn count_waiting(&mut self, address: IpAddr) -> usize {
+        self.waiting.retain(|waiting| !waiting.sender.is_closed());
+        self.waiting.iter().filter(|waiting| waiting.address == address).count()
+    }
+
     /// Has somebody go for who has so many places already: who is idle at an address that has more, else who has been
     /// idle for a while.
     fn make_room(&mut self, own: usize) -> bool {
+        self.make_greedy_go(own) || self.is_time_to_look() && self.let_go(1, |_, idle| idle >= GRACE) > 0
+    }
+
+    /// Has somebody go who is idle at an address that has more places than so many and one. Through a trusted proxy come
+    /// many who have one each: it is not greedy.
+    fn make_greedy_go(&mut self, own: usize) -> bool {
         let greediest = self.counts.values().copied().max().unwrap_or(0);
-        if greediest > own + 1 {
-            let greedy: HashSet<IpAddr> = self
-                .counts
-                .iter()
-                .filter(|(_, n)| **n > own + 1)
-                .map(|(a, _)| *a)
-                .collect();
-            if self.let_go(1, |address, _| greedy.contains(&address)) > 0 {
-                return true;
-            }
+        if greediest <= own + 1 {
+            return false;
         }
-        self.is_time_to_look() && self.let_go(1, |_, idle| idle >= GRACE) > 0
+        let greedy: HashSet<IpAddr> = self
+            .counts
+            .iter()
+            .filter(|(_, n)| **n > own + 1)
+            .map(|(a, _)| *a)
+            .collect();
+        let may =
+            |taken: &Taken, idle| taken.share == Share::Limited && idle >= YOUNG && greedy.contains(&taken.address);
+        self.let_go(1, may) > 0
+    }
+
+    /// Of those who wait, whoever has fewest places is the next one if somebody with more can go for that.
+    fn favour(&mut self) {
+        let counts = self
+            .waiting
+            .iter()
+            .map(|waiting| self.count(waiting.address))
+            .enumerate();
+        let Some((at, own)) = counts.min_by_key(|(at, own)| (*own, *at)) else {
+            return;
+        };
+        if self.make_greedy_go(own)
+            && let Some(waiting) = self.waiting.remove(at)
+        {
+            self.waiting.push_front(waiting);
+        }
     }
 
     /// Whether it is some time since it was last looked for who is idle: whoever comes, and all who wait, want that, and the
@@ -259,10 +314,13 @@ impl State {
 
     /// Has at most so many of the idle connections go that `may` go: of the addresses that have most of them those that
     /// have been idle longest. Returns how many go.
-    fn let_go(&mut self, most: usize, may: impl Fn(IpAddr, Duration) -> bool) -> usize {
+    fn let_go(&mut self, most: usize, may: impl Fn(&Taken, Duration) -> bool) -> usize {
         let idle = self.taken.iter().filter_map(|(number, taken)| {
-            let idle = taken.activity.idle().filter(|idle| may(taken.address, *idle))?;
-            let count = self.counts.get(&taken.address).copied().unwrap_or(0);
+            let idle = taken.activity.idle().filter(|idle| may(taken, *idle))?;
+            let count = match taken.share {
+                Share::Limited => self.count(taken.address),
+                Share::Unlimited => 1,
+            };
             Some((count, idle, *number))
         });
         let mut idle: Vec<_> = idle.collect();
@@ -362,11 +420,15 @@ mod tests {
 
     /// As if it had been idle for so long, and nobody had looked since.
     fn age(place: &Place, seconds: u64) {
+        age_by(place, Duration::from_secs(seconds));
+    }
+
+    fn age_by(place: &Place, time: Duration) {
         let mut state = place.places.state.lock();
         state.looked = None;
         let taken = state.taken.get_mut(&place.number).unwrap();
         taken.activity = Arc::new(Activity {
-            from: Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap(),
+            from: Instant::now().checked_sub(time).unwrap(),
             ..Activity::default()
         });
     }
@@ -391,6 +453,10 @@ mod tests {
         let places = Places::new(4, 0);
         let patient = place(&places, "192.0.2.1");
         let greedy = [0, 1, 2].map(|_| place(&places, "192.0.2.2"));
+        drop(turn(&places, "192.0.2.3"));
+        let gone = greedy.iter().filter(|place| place.wanted.is_cancelled()).count();
+        assert_eq!(gone, 0, "they were accepted a moment ago");
+        greedy.iter().for_each(|place| age_by(place, YOUNG));
         age(&patient, 60);
         let _one = place(&places, "192.0.2.3");
         let gone = greedy.iter().filter(|place| place.wanted.is_cancelled()).count();
@@ -426,6 +492,56 @@ mod tests {
         let next = turn(&places, "192.0.2.2");
         age(&one, 60);
         assert!(next.come().await.is_some() && one.wanted.is_cancelled());
+    }
+
+    #[test]
+    fn through_a_trusted_proxy_come_many_and_none_of_them_is_greedy() {
+        let places = Places::new(4, 0);
+        let proxy = [0, 1, 2].map(|_| match places.enter(from("192.0.2.1"), Share::Unlimited) {
+            Entry::Place(place) => place,
+            other => panic!("{other:?}"),
+        });
+        let other = place(&places, "192.0.2.2");
+        proxy.iter().for_each(|place| age_by(place, YOUNG * 2));
+        drop(turn(&places, "192.0.2.3"));
+        assert!(!proxy.iter().any(|place| place.wanted.is_cancelled()));
+        age(&other, 60);
+        proxy.iter().for_each(|place| age(place, 30));
+        let _next = place(&places, "192.0.2.3");
+        assert!(
+            other.wanted.is_cancelled(),
+            "they have one each, and were idle less long"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_counted_and_who_has_fewest_gets_the_place_of_the_greedy() {
+        let places = Places::new(3, 3);
+        let greedy = [0, 1].map(|_| place(&places, "192.0.2.1"));
+        let _other = place(&places, "192.0.2.2");
+        let first = turn(&places, "192.0.2.1");
+        assert!(matches!(now(&places, "192.0.2.1"), Entry::Refused("address")));
+        drop(first);
+        let first = turn(&places, "192.0.2.1");
+        let next = turn(&places, "192.0.2.3");
+        greedy.iter().for_each(|place| age_by(place, YOUNG));
+        assert!(next.come().await.is_some());
+        assert_eq!(greedy.iter().filter(|place| place.wanted.is_cancelled()).count(), 1);
+        drop(first);
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_gets_no_more_than_the_part_of_the_address() {
+        let places = Places::new(2, 1);
+        let (one, two) = (place(&places, "192.0.2.1"), place(&places, "192.0.2.2"));
+        let next = turn(&places, "2001:db8::1");
+        age(&one, 60);
+        let _proxy = match places.enter(from("2001:db8::2"), Share::Unlimited) {
+            Entry::Place(place) => place,
+            other => panic!("{other:?}"),
+        };
+        drop(two);
+        assert!(next.come().await.is_none());
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub struct Inbound {
     pub allow_networks: Vec<Network>,
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<Network>,
+    #[serde(deserialize_with = "names")]
+    pub host_names: Vec<String>,
     pub max_body_bytes: usize,
     pub body_timeout_s: u64,
     pub header_timeout_s: u64,

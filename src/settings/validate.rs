@@ -48,6 +48,13 @@ impl Settings {
             !inbound.trusted_proxies.iter().any(Network::is_everybody),
             "inbound.trusted_proxies must not be everybody: whoever is in it may say that he is anybody",
         );
+        check(
+            !inbound
+                .host_names
+                .iter()
+                .any(|name| name.is_empty() || name.contains(['/', '*', '[', ' '])),
+            "inbound.host_names: each is a name alone, as it stands in a URL, without scheme, port or path",
+        );
         check(inbound.max_body_bytes > 0, "inbound.max_body_bytes must be at least 1");
         check(
             inbound.max_connections > 0,

@@ -53,7 +53,7 @@ const GROUPS: &[&str] = &[
 async fn get(facade: SocketAddr, target: &str, token: &str) -> Option<Answer> {
     let mut line = Line::to(facade).await;
     line.say(format!(
-        "GET {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n"
+        "GET {target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n"
     ))
     .await;
     line.finish().await;

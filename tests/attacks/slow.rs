@@ -79,7 +79,7 @@ async fn holds(world: &World, what: &str, addresses: u8, kept: usize, first: fn(
 }
 
 fn slow_head(_: usize) -> String {
-    "GET /rest/extender/1.0/group/getGroups HTTP/1.1\r\nhost: x\r\nx-slow: ".to_owned()
+    "GET /rest/extender/1.0/group/getGroups HTTP/1.1\r\nhost: localhost\r\nx-slow: ".to_owned()
 }
 
 fn silent(_: usize) -> String {

@@ -10,7 +10,7 @@ const GROUPS: &str = "/rest/extender/1.0/group/getGroups";
 fn hidden() -> String {
     let body = "{\"users\":[\"user000001\"]}";
     format!(
-        "POST /rest/extender/1.0/group/addUsers/h HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\n\
+        "POST /rest/extender/1.0/group/addUsers/h HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {ADMIN}\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -20,8 +20,9 @@ fn hidden() -> String {
 /// request with another one behind it, or the connection has to end with it.
 fn shapes() -> Vec<(&'static str, String)> {
     let length = hidden().len();
-    let head =
-        |lines: &str| format!("POST {GROUPS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {READER}\r\n{lines}\r\n\r\n");
+    let head = |lines: &str| {
+        format!("POST {GROUPS} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {READER}\r\n{lines}\r\n\r\n")
+    };
     let end = "0\r\n\r\n";
     let chunked = |first: &str| head("transfer-encoding: chunked") + first;
     let all = length + end.len();
@@ -155,7 +156,7 @@ async fn what_stands_behind_a_body_is_no_part_of_its_head() {
     ] {
         let body = "{\"users\":[\"user000002\"]}";
         let request = format!(
-            "POST /rest/extender/1.0/group/addUsers/h HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {READER}\r\n\
+            "POST /rest/extender/1.0/group/addUsers/h HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {READER}\r\n\
              transfer-encoding: chunked\r\ntrailer: authorization\r\n\r\n{:x}\r\n{body}\r\n0\r\n{trailer}\r\n\r\n",
             body.len()
         );

@@ -123,6 +123,36 @@ async fn a_new_certificate_is_used_without_a_restart_and_a_faulty_one_never() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_gone_is_told_once_and_what_was_read_of_it_stays_in_use() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let world = world(&first, |_| {}).await;
+    for name in ["key.pem", "accounts.toml"] {
+        std::fs::remove_file(world.path(name)).unwrap();
+    }
+    let refused =
+        |file: &str, times: u64| format!("facade_file_reloads_total{{file=\"{file}\",result=\"refused\"}} {times}\n");
+    let told = async {
+        loop {
+            let page = world.metrics().await;
+            if page.contains(&refused("certificate", 1)) && page.contains(&refused("accounts", 1)) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), told)
+        .await
+        .unwrap();
+    assert_eq!(get(&world, &first.client(None)).await.unwrap().status, 200);
+    put(world.directory.path(), &second.sign());
+    wait_for(&world, "done").await;
+    assert!(
+        world.metrics().await.contains(&refused("certificate", 1)),
+        "it is said once"
+    );
+    assert_eq!(get(&world, &second.client(None)).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_does_not_end_is_ended() {
     let world = world(&Authority::new(), |settings| {
         settings.inbound.tls_handshake_timeout_s = 1;

@@ -97,12 +97,51 @@ async fn behind_a_trusted_proxy_the_callers_own_address_counts() {
             assert_error(&answer, 403, NOT_FROM_THERE);
         }
     }
+    // Bytes that are no text hide nothing of what the proxy says.
+    let mut line = Line::to(world.facade).await;
+    for (value, status) in [
+        (&b"\xe9, 198.51.100.1"[..], 403),
+        (b"203.0.113.9, \xe9", 403),
+        (b"\xe9, 203.0.113.9", 200),
+    ] {
+        let text = head(
+            "GET",
+            GROUPS,
+            &format!("authorization: Bearer {READER}\nx-forwarded-for: HERE"),
+        );
+        let (before, after) = text.split_once("HERE").unwrap();
+        line.say([before.as_bytes(), value, after.as_bytes()].concat()).await;
+        assert_eq!(line.hear().await.unwrap().status, status, "{value:?}");
+    }
     // Whoever has no business here is told so whatever he shows, and the proxy itself is nobody's guest.
     for request in [world.request(Method::GET, "nowhere"), groups(&world, &world.client)] {
         assert_error(&send(request).await, 403, NOT_FROM_THERE);
     }
     let bypassing = groups(&world, &client_at(2)).header("x-forwarded-for", "203.0.113.9");
     assert!(try_send(bypassing).await.is_err());
+}
+
+#[tokio::test]
+async fn whom_a_trusted_proxy_hides_does_not_come_in_in_its_name() {
+    let world = World::start(options(1, &[]), |settings| {
+        settings.inbound.allow_networks = networks(&["127.0.0.1"]);
+        settings.inbound.trusted_proxies = networks(&["127.0.0.1"]);
+    })
+    .await;
+    let own = send(groups(&world, &world.client)).await;
+    assert_eq!(own.status, 200, "nobody is behind it: {own:?}");
+    for value in ["unknown", "", "198.51.100.1, _hidden", "198.51.100.1,"] {
+        assert_error(&forwarded(&world, value).await, 403, NOT_FROM_THERE);
+    }
+    let mut line = Line::to(world.facade).await;
+    let text = head(
+        "GET",
+        GROUPS,
+        &format!("authorization: Bearer {READER}\nx-forwarded-for: "),
+    );
+    let text = text.trim_end().as_bytes();
+    line.say([text, b" \xe9, 198.51.100.1\r\n\r\n"].concat()).await;
+    assert_eq!(line.hear().await.unwrap().status, 403);
 }
 
 #[tokio::test]
@@ -189,6 +228,33 @@ async fn a_caller_with_too_many_requests_under_way_is_429_and_others_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_answer_is_not_read_is_still_under_way() {
+    let world = World::start(options(1000, &[("g", 1000)]), |settings| {
+        settings.inbound.max_requests_at_once = 1;
+    })
+    .await;
+    let mut line = Line::to(world.facade).await;
+    let get = head(
+        "GET",
+        "/rest/extender/1.0/group/getUsers/g",
+        &format!("authorization: Bearer {READER}"),
+    );
+    line.say(get.repeat(300)).await;
+    // Once nothing more fits into what the kernel keeps, one of them stays.
+    let mut in_a_row = 0;
+    for _ in 0..5000 {
+        let answer = world.get("getGroups").await;
+        in_a_row = if answer.status == 429 { in_a_row + 1 } else { 0 };
+        if in_a_row == 200 {
+            break;
+        }
+    }
+    assert_eq!(in_a_row, 200);
+    drop(line);
+    while world.get("getGroups").await.status == 429 {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_asks_too_fast_is_429_with_a_time_to_come_back() {
     let world = World::start(options(1, &[]), |settings| settings.inbound.max_requests_per_second = 2).await;
     let answers = join_all((0..40).map(|_| world.get("getGroups"))).await;
@@ -261,6 +327,23 @@ async fn where_connections_run_out_who_says_nothing_makes_room() {
         assert_eq!(send(groups(&world, client)).await.status, 200);
     }
     assert!(closed(&world, "idle").await >= 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_connection_longer_than_for_a_head() {
+    let world = World::start(options(2, &[("g", 1)]), |settings| {
+        settings.inbound.max_connections = 1;
+        settings.inbound.header_timeout_s = 1;
+    })
+    .await;
+    world.cloud.switch(json!({ "latency_ms": 4000 })).await;
+    let text = head("GET", GROUPS, &format!("authorization: Bearer {READER}"));
+    let (mut one, mut other) = (Line::to(world.facade).await, Line::to(world.facade).await);
+    one.say(&text).await;
+    other.say(&text).await;
+    assert!(other.hear_or_nothing().await.is_none());
+    assert_eq!(closed(&world, "full").await, 1);
+    assert_eq!(one.hear().await.unwrap().status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

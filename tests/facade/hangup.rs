@@ -33,7 +33,7 @@ async fn send(world: &World, path: &str, body: &serde_json::Value) -> TcpStream 
     let body = body.to_string();
     let mut socket = TcpStream::connect(world.facade).await.unwrap();
     let head = format!(
-        "POST /rest/extender/1.0/group/{path} HTTP/1.1\r\nHost: facade\r\nAuthorization: Bearer {ADMIN}\r\n\
+        "POST /rest/extender/1.0/group/{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
@@ -84,7 +84,7 @@ async fn a_reading_goes_on_for_the_others_when_the_first_who_asked_hangs_up() {
     let world = World::start(options, |_| {}).await;
     let mut first = TcpStream::connect(world.facade).await.unwrap();
     let head = format!(
-        "GET /rest/extender/1.0/group/getUsers/big HTTP/1.1\r\nHost: f\r\nAuthorization: Bearer {ADMIN}\r\n\r\n"
+        "GET /rest/extender/1.0/group/getUsers/big HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n\r\n"
     );
     first.write_all(head.as_bytes()).await.unwrap();
     until_called(&world, "list_members", 1).await;

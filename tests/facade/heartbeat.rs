@@ -30,7 +30,7 @@ async fn exchange(world: &World, version: &str, names: &[String]) -> (String, Ve
     let body = json!({ "users": names }).to_string();
     let mut socket = TcpStream::connect(world.facade).await.unwrap();
     let head = format!(
-        "POST /rest/extender/1.0/group/addUsers/team {version}\r\nHost: facade\r\nAuthorization: Bearer {ADMIN}\r\n\
+        "POST /rest/extender/1.0/group/addUsers/team {version}\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n\
          Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );

@@ -286,7 +286,7 @@ async fn an_answer_that_was_read_by_half_is_given_again() {
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(world.facade).await.unwrap();
     let head = format!(
-        "POST /rest/extender/1.0/group/addUsers/g HTTP/1.1\r\nHost: facade\r\nAuthorization: Bearer {ADMIN}\r\n\
+        "POST /rest/extender/1.0/group/addUsers/g HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );

@@ -1,6 +1,10 @@
 //! Requests that no client library sends.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::io::{AsyncWriteExt as _, Interest};
+use tokio::net::TcpSocket;
 
 use crate::harness::{ADMIN, READER, World, options};
 use crate::raw::{Line, exchange, head};
@@ -28,7 +32,10 @@ async fn connect_is_answered_400_in_the_shape_of_every_error() {
 
 #[tokio::test]
 async fn an_absolute_target_is_answered_as_its_path_and_an_asterisk_is_nowhere() {
-    let world = World::with(1, &[]).await;
+    let world = World::start(options(1, &[]), |settings| {
+        settings.inbound.host_names = vec!["proxy.example".to_owned()];
+    })
+    .await;
     let answer = exchange(
         world.facade,
         head(
@@ -143,6 +150,23 @@ async fn a_connection_that_says_nothing_or_half_a_head_is_closed_in_time() {
     line.say(head("GET", GROUPS, &bearer(READER))).await;
     assert_eq!(line.hear().await.unwrap().status, 200);
     assert!(line.is_closed().await, "an idle connection is closed as well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_his_answer_is_cut_off_in_time() {
+    let world = World::start(options(1000, &[("g", 1000)]), |settings| {
+        settings.inbound.body_timeout_s = 1
+    })
+    .await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut socket = socket.connect(world.facade).await.unwrap();
+    // More than the kernel keeps for somebody who does not read.
+    let get = head("GET", "/rest/extender/1.0/group/getUsers/g", &bearer(READER));
+    socket.write_all(get.repeat(200).as_bytes()).await.unwrap();
+    let reset = tokio::time::timeout(Duration::from_secs(20), socket.ready(Interest::ERROR)).await;
+    assert!(reset.unwrap().unwrap().is_error());
+    assert_eq!(world.get("getGroups").await.status, 200);
 }
 
 #[tokio::test]

@@ -17,8 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+pub use self::steady::Steady;
 use super::places::Activity;
 use crate::extender::{Delivered, Delivery, Lost};
+
+mod steady;
 
 /// How long a connection that we have closed is listened to for a reset, if it matters.
 const LINGER: Duration = Duration::from_secs(5);
@@ -26,23 +29,23 @@ const LINGER: Duration = Duration::from_secs(5);
 /// A connection, with TLS or without.
 pub enum Socket {
     /// As it was accepted.
-    Plain(TcpStream),
+    Plain(Steady<TcpStream>),
     /// After the handshake.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Steady<TcpStream>>>),
 }
 
 impl Socket {
     fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Plain(tcp) => tcp.get(),
+            Self::Tls(tls) => tls.get_ref().0.get(),
         }
     }
 
     fn into_tcp(self) -> TcpStream {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.into_inner().0,
+            Self::Plain(tcp) => tcp.into_inner(),
+            Self::Tls(tls) => tls.into_inner().0.into_inner(),
         }
     }
 }
@@ -167,6 +170,17 @@ impl Line {
             self.answers.hung_up();
         }
     }
+
+    fn after_writing(&self, written: &io::Result<usize>) {
+        match written {
+            Ok(_) => self.activity.moved(),
+            // What the kernel still holds of the answer is to go with the connection: nobody reads it.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                let _ = self.socket.as_ref().map(|socket| socket.tcp().set_zero_linger());
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 impl AsyncRead for Line {
@@ -194,7 +208,7 @@ impl AsyncWrite for Line {
             Socket::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Socket::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
         });
-        self.activity.moved();
+        self.after_writing(&written);
         Poll::Ready(written)
     }
 
@@ -208,7 +222,7 @@ impl AsyncWrite for Line {
             Socket::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, pieces),
             Socket::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, pieces),
         });
-        self.activity.moved();
+        self.after_writing(&written);
         Poll::Ready(written)
     }
 
@@ -221,10 +235,14 @@ impl AsyncWrite for Line {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(match self.socket()? {
+        let flushed = ready!(match self.socket()? {
             Socket::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Socket::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        })?;
+        });
+        if let Err(error) = flushed {
+            self.after_writing(&Err(error.kind().into()));
+            return Poll::Ready(Err(error));
+        }
         self.answers.flushed();
         Poll::Ready(Ok(()))
     }

@@ -50,6 +50,11 @@ struct Server {
 
 /// Answers every request with `length` bytes, in one piece or in pieces whose length is not announced.
 async fn server(length: usize, pieces: Option<usize>) -> Server {
+    patient_server(length, pieces, Duration::from_secs(20)).await
+}
+
+/// One that waits so long for a client to read on.
+async fn patient_server(length: usize, pieces: Option<usize>, patience: Duration) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (tell, news) = mpsc::unbounded_channel();
@@ -82,6 +87,7 @@ async fn server(length: usize, pieces: Option<usize>) -> Server {
         connections_of_one: 0,
         head: Duration::from_secs(20),
         handshake: Duration::from_secs(20),
+        standstill: patience,
         networks: Vec::new(),
         proxies: Vec::new(),
     };
@@ -239,6 +245,19 @@ async fn an_answer_that_is_read_by_half_was_not_written() {
         read(&mut socket, 10_000_000).await;
         drop(socket);
         assert_eq!(server.next().await, News::Over);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_reads_on_ends_with_its_connection() {
+    for pieces in [None, Some(100_000)] {
+        let mut server = patient_server(50_000_000, pieces, Duration::from_millis(200)).await;
+        let mut socket = server.ask("GET", "").await;
+        read(&mut socket, 1000).await;
+        assert_eq!(server.next().await, News::Over);
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut rest)).await;
+        assert!(ended.unwrap().is_err() || rest.len() < 49_000_000, "{}", rest.len());
     }
 }
 
