@@ -12,7 +12,7 @@ pub fn seclude(dir: &Path) {
         while let Some(folder) = folders.pop() {
             close(&folder);
             for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
-                let kind = entry.file_type().unwrap();
+                let Ok(kind) = entry.file_type() else { continue };
                 if kind.is_dir() {
                     folders.push(entry.path());
                 } else if kind.is_file() {
@@ -22,9 +22,12 @@ pub fn seclude(dir: &Path) {
         }
 
         fn close(path: &Path) {
-            let mode = fs::metadata(path).unwrap().permissions().mode();
+            // What a process that ends has open may be gone the next moment.
+            let Ok(data) = fs::metadata(path) else { return };
+            let mode = data.permissions().mode();
             if mode & 0o077 != 0 {
-                fs::set_permissions(path, fs::Permissions::from_mode(mode & !0o077)).unwrap();
+                let closed = fs::set_permissions(path, fs::Permissions::from_mode(mode & !0o077));
+                assert!(closed.is_ok() || !path.exists(), "{path:?}: {closed:?}");
             }
         }
     }

@@ -24,10 +24,9 @@ use crate::settings::{Settings, seconds};
 /// How many never-validated credentials one e-mail address may try from one network at once, and how soon one more.
 const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 const REFILL: Duration = Duration::from_secs(6);
-/// Of so many never-validated credentials Cloud is asked at once; so many more may wait, so many of them of one network.
+/// Of so many never-validated credentials Cloud is asked at once; so many more may wait.
 const AT_ONCE: usize = 4;
 const WAITING: usize = 32;
-const WAITING_EACH: usize = 4;
 /// Only credentials that Cloud accepted are kept, so nobody fills this who has none.
 const MAX_PROVEN: u64 = 65_536;
 /// How often a caller joins somebody else's question that was then not asked because of that one's address.
@@ -60,7 +59,7 @@ impl Passthrough {
             visitors,
             strangers: Arc::new(Strangers {
                 attempts: Attempts::new(BURST, REFILL),
-                lanes: Lanes::new(AT_ONCE, WAITING, WAITING_EACH),
+                lanes: Lanes::new(AT_ONCE, WAITING, WAITING),
                 proven: moka::sync::Cache::builder()
                     .max_capacity(MAX_PROVEN)
                     .eviction_policy(EvictionPolicy::lru())

@@ -45,8 +45,6 @@ impl Default for Limits {
 
 /// Only right credentials get into the memories, and an account has one, so this is never reached by an honest file.
 const MAX_REMEMBERED: u64 = 65_536;
-/// How many never-seen credentials of one network may wait.
-const WAITING_EACH: usize = 4;
 /// How often a caller joins somebody else's verification that was then refused for that one's address.
 const MAX_JOINS: usize = 8;
 
@@ -71,7 +69,7 @@ impl Gate {
                 .build(),
             proven: moka::sync::Cache::new(MAX_REMEMBERED),
             // One verification at a time.
-            never_seen: Lanes::new(1, limits.waiting, WAITING_EACH),
+            never_seen: Lanes::new(1, limits.waiting, limits.waiting),
             proven_before: Lanes::new(1, limits.waiting, limits.waiting),
             waiting: limits.waiting,
             hash_runs: AtomicU64::new(0),
