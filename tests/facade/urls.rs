@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::cloud::{Reply, send};
-use crate::harness::{READER, World, names};
+use crate::harness::{READER, World, names, options};
 use crate::raw::{exchange, head};
 use crate::worlds::small;
 
@@ -25,7 +25,10 @@ async fn at(world: &World, target: &str) -> Reply {
 
 #[tokio::test]
 async fn every_prefix_version_and_number_of_slashes_leads_to_the_call() {
-    let world = World::with(3, &[("dev", 2)]).await;
+    let world = World::start(options(3, &[("dev", 2)]), |settings| {
+        settings.inbound.host_names = vec!["elsewhere.example".to_owned()];
+    })
+    .await;
     for path in [
         "/rest/extender/1.0/group/getUsers/dev",
         "/confluence/rest/extender/1.0/group/getUsers/dev",
