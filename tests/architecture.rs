@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who may use whom.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("metrics", &[]),
     ("settings", &[]),
     ("browser", &[]),
+    ("private", &[]),
     ("simulator", &[]),
     ("migration", &["model"]),
     ("reports", &["model"]),
-    ("audit", &["metrics", "model"]),
-    ("store", &["metrics", "model"]),
-    ("cloud", &["metrics", "model", "settings"]),
+    ("audit", &["metrics", "model", "private"]),
+    ("store", &["metrics", "model", "private"]),
+    ("cloud", &["metrics", "model", "private", "settings"]),
     (
         "directory",
         &["audit", "cloud", "metrics", "model", "settings", "store"],
@@ -38,6 +39,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "extender",
             "metrics",
             "model",
+            "private",
             "settings",
             "store",
         ],
@@ -53,6 +55,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "metrics",
             "migration",
             "model",
+            "private",
             "reports",
             "server",
             "settings",

@@ -1,19 +1,15 @@
 //! The program as it is typed: sub-commands, what they print, how they exit.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use self::program::bare;
 use serde_json::Value;
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACADE__")) {
-        command.env_remove(name);
-    }
-    command
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -82,7 +78,7 @@ impl Drop for Running {
 
 /// A demo on free ports, with `environment` set.
 fn demo(more: &[&str], environment: &[(&str, &Path)]) -> Running {
-    let mut command = program();
+    let mut command = bare();
     command.arg("demo").args(more).envs(environment.iter().copied());
     for option in ["--listen", "--simulator-listen", "--admin-listen"] {
         command.args([option, "127.0.0.1:0"]);
@@ -159,7 +155,7 @@ fn the_demo_prints_six_lines_that_answer_and_leaves_nothing_behind() {
 
 #[test]
 fn the_demo_obeys_the_environment_and_asks_cloud_for_nothing_unasked() {
-    let mut command = program();
+    let mut command = bare();
     command
         .env("FACADE__INBOUND__MODE", "open")
         .env("FACADE__ADMIN__LISTEN", "127.0.0.1:0");
@@ -177,7 +173,7 @@ fn the_demo_obeys_the_environment_and_asks_cloud_for_nothing_unasked() {
         None,
     );
     assert_eq!(serde_json::from_str::<Value>(&stats).unwrap()["total"], 0);
-    let health = program()
+    let health = bare()
         .args(["healthcheck", "--ready", "--address", &demo.address("operator")])
         .output()
         .unwrap();
@@ -187,7 +183,7 @@ fn the_demo_obeys_the_environment_and_asks_cloud_for_nothing_unasked() {
 #[test]
 fn a_demo_is_refused_anywhere_but_on_loopback() {
     for option in ["--listen", "--simulator-listen", "--admin-listen"] {
-        let mut command = program();
+        let mut command = bare();
         command.arg("demo");
         for other in ["--listen", "--simulator-listen", "--admin-listen"] {
             command.args([other, if other == option { "0.0.0.0:0" } else { "127.0.0.1:0" }]);
@@ -199,7 +195,7 @@ fn a_demo_is_refused_anywhere_but_on_loopback() {
 }
 
 fn check(config: &Path) -> Output {
-    program()
+    bare()
         .args(["check", "--patience", "5", "--config"])
         .arg(config)
         .output()
@@ -278,7 +274,7 @@ fn serve_refuses_faulty_settings_with_all_faults_at_once() {
         "[inbound]\nlisten = \"0.0.0.0:0\"\nmode = \"open\"\n[extender]\ntimezone = \"Nowhere\"\n",
     )
     .unwrap();
-    let ended = program()
+    let ended = bare()
         .args(["serve", "--config"])
         .arg(&config)
         .env("FACADE__ADMIN__LISTEN", "")
@@ -293,7 +289,7 @@ fn serve_refuses_faulty_settings_with_all_faults_at_once() {
 #[test]
 fn account_entries_made_on_the_command_line_let_their_owner_in() {
     let directory = tempfile::tempdir().unwrap();
-    let mut child = program()
+    let mut child = bare()
         .args(["account", "hash", "--name", "svc \"sync\"", "--role", "administrator"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -302,7 +298,7 @@ fn account_entries_made_on_the_command_line_let_their_owner_in() {
     child.stdin.take().unwrap().write_all(b"pass:word\n").unwrap();
     let hash = child.wait_with_output().unwrap();
     assert_eq!(hash.status.code(), Some(0));
-    let token = program()
+    let token = bare()
         .args(["account", "token", "--name", "ci", "--role", "reader"])
         .output()
         .unwrap();
@@ -317,7 +313,7 @@ fn account_entries_made_on_the_command_line_let_their_owner_in() {
 
 #[test]
 fn a_health_check_of_nobody_fails() {
-    let ended = program()
+    let ended = bare()
         .args(["healthcheck", "--address", "127.0.0.1:1"])
         .output()
         .unwrap();
@@ -327,7 +323,7 @@ fn a_health_check_of_nobody_fails() {
 /// A `serve` that has said that it serves.
 #[cfg(unix)]
 fn serve(config: &Path) -> Child {
-    let mut child = program()
+    let mut child = bare()
         .args(["serve", "--config"])
         .arg(config)
         .stderr(Stdio::piped())
@@ -375,7 +371,7 @@ fn a_state_directory_serves_one_process_and_the_next_one_when_that_was_killed() 
 
     let first = serve(&config);
     let pid = format!("(pid {})", first.id());
-    let second = program().args(["serve", "--config"]).arg(&config).output().unwrap();
+    let second = bare().args(["serve", "--config"]).arg(&config).output().unwrap();
     assert_eq!(second.status.code(), Some(2));
     let said = text(&second.stderr);
     let state = state.to_str().unwrap();

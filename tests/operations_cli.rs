@@ -7,7 +7,7 @@ mod cloud;
 mod program;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use extender_facade::simulator::Options;
 use serde_json::{Value, json};
@@ -68,10 +68,7 @@ impl World {
 }
 
 fn operations(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACADE__")) {
-        command.env_remove(name);
-    }
+    let mut command = program::bare();
     command
         .arg("operations")
         .args(arguments)

@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 use warp::Filter as _;
 
 use crate::browser;
-use crate::cloud::{Client, CredentialStanding, Credentials, WARN_BEFORE};
+use crate::cloud::{Ahead, Client, CredentialStanding, Credentials};
 use crate::directory::{Directory, Process};
 use crate::metrics::Metrics;
 
@@ -66,12 +66,11 @@ struct CredentialState {
 
 impl From<CredentialStanding> for CredentialState {
     fn from(standing: CredentialStanding) -> Self {
-        let left = standing.ends.map(|ends| ends.duration_since(Timestamp::now()));
-        let state = match left {
-            Some(left) if !left.is_positive() => "over",
+        let state = match standing.ahead(Timestamp::now()) {
+            Ahead::Over => "over",
             _ if standing.refused.is_some() => "refused",
-            Some(left) if left < WARN_BEFORE => "ends_soon",
-            _ => "good",
+            Ahead::Days(_) => "ends_soon",
+            Ahead::Unknown | Ahead::Long => "good",
         };
         Self {
             name: standing.name,

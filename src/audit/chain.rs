@@ -1,7 +1,7 @@
 //! The chain: every line carries a code that only the holder of the key can make, over itself and the code before it.
 
 use std::fmt::{self, Write as _};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use super::Error;
+use crate::private;
 
 /// The key's file in the state directory.
 pub const KEY_FILE: &str = "audit.key";
@@ -201,11 +202,7 @@ pub fn key_path(dir: &Path) -> PathBuf {
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = private::file().create(true).truncate(true).write(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -1,11 +1,12 @@
 //! The files: `audit.jsonl` is written, `audit-<seq of its first line>.jsonl` are full.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::{Error, wire};
+use crate::private;
 
 /// The file that is written.
 pub const FILE: &str = "audit.jsonl";
@@ -120,23 +121,7 @@ fn first_line(dir: &Path) -> Result<Option<Vec<u8>>, Error> {
 /// # Errors
 /// It cannot be opened or made.
 pub fn append(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true).read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// Makes a directory that only its owner can look into.
-///
-/// # Errors
-/// It cannot be made.
-pub fn make_private_dir(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    private::file().create(true).append(true).read(true).open(path)
 }
 
 /// Puts names on disk, where the file system can do that; where it cannot, a power cut may bring an old name back.

@@ -32,6 +32,7 @@ pub use wire::Entry;
 
 use crate::metrics::Metrics;
 use crate::model::{AccountId, Context, GroupId, OperationId, OperationKind, Verdict};
+use crate::private;
 use chain::Chain;
 use walk::{Start, Step};
 use writer::{Message, Question, Writer};
@@ -94,7 +95,7 @@ impl Audit {
     /// The directory or a file cannot be made or opened, the key is missing beside lines or cannot be used, the lines are
     /// not as they were written or end before `expected`, or no thread can be started. Nothing was touched then.
     pub fn open(state_dir: &Path, limits: Limits, expected: Option<Head>, metrics: Metrics) -> Result<Self, Error> {
-        files::make_private_dir(state_dir).map_err(files::fault(state_dir))?;
+        private::make_dir(state_dir).map_err(files::fault(state_dir))?;
         let chain = load_or_make_key(state_dir, expected)?;
         let start = expected.map_or(Start::Tail, |head| Start::Line(head.seq));
         let expected = expected.map(Expected::from);
@@ -205,7 +206,7 @@ pub fn renew(dir: &Path, head: Head) -> Result<PathBuf, Error> {
     }
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
     let aside = dir.join(format!("audit-set-aside-{time}"));
-    files::make_private_dir(&aside).map_err(files::fault(&aside))?;
+    private::make_dir(&aside).map_err(files::fault(&aside))?;
     let key = match Chain::load(dir) {
         Ok(key) => {
             chain::copy_key(dir, &aside).map_err(files::fault(&aside))?;

@@ -19,7 +19,7 @@ use url::{Host, Url};
 
 use super::start_log;
 use crate::browser;
-use crate::cloud::{Asking, Client, Consented, Credential, SCOPES};
+use crate::cloud::{Ahead, Asking, Client, Consented, Credential, SCOPES};
 use crate::metrics::Metrics;
 use crate::server;
 use crate::settings::{CredentialKind, Settings};
@@ -78,11 +78,11 @@ fn list(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut is_over = false;
     for keys in [cloud.keys(), cloud.admin.keys(), cloud.scim.keys(), cloud.jira.keys()] {
         for key in Credential::of(keys, &server::consents(settings)).standing() {
-            let now = Timestamp::now();
-            is_over |= key.ends.is_some_and(|ends| ends <= now);
+            let ahead = key.ahead(Timestamp::now());
+            is_over |= ahead == Ahead::Over;
             let ends = match key.ends {
                 None => "no end is known".to_owned(),
-                Some(ends) if ends <= now => "is over".to_owned(),
+                Some(_) if ahead == Ahead::Over => "is over".to_owned(),
                 Some(ends) => format!("ends {ends}"),
             };
             say!("{:<16} {}: {ends}", key.kind.as_str(), key.name);

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::start_log;
 use crate::extender::auth::accounts;
+use crate::private;
 use crate::server::{Server, Stop};
 use crate::settings::{Mode, Settings};
 use crate::simulator::{Options, Person, Simulator};
@@ -144,11 +145,8 @@ fn write_accounts(path: &Path) -> anyhow::Result<()> {
 
 /// Writes a file that nobody else may read.
 pub(super) fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
+    let mut file = private::file().write(true).create_new(true).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// What a newcomer reads: the six calls, ready to paste, in an order that makes a story.

@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::attempt::{Try, chain, is_html};
-use super::call::{Answer, Call, SeatSign, parse};
+use super::call::{Answer, Call, parse};
 use super::credential::{Login, Shown, Tried, Unfit};
 use super::diagnosis::Diagnosis;
 use super::governor::Governor;
@@ -480,43 +480,37 @@ impl Client {
         }
     }
 
-    /// Whether what is shown opens this very site: one try of a read that every site answers. `None`: nobody can tell now.
+    /// Whether what is shown opens this very site: asked for what every site answers. `None`: nobody can tell now.
     async fn opens(&self, shown: &Shown, request: &RequestId) -> Option<bool> {
         let query = vec![("query", "site-admins".to_owned()), ("limit", "1".to_owned())];
-        let call = Call::get(
-            Operation::FindGroups,
-            &["wiki", "rest", "api", "group", "picker"],
-            query,
-        );
-        match tokio::time::timeout(self.try_timeout, self.once(&call, Some(shown), request)).await {
-            Ok(Try::Answered(StatusCode::NOT_FOUND, ..)) => Some(false),
-            Ok(Try::Answered(status, ..)) if !status.is_server_error() && status.as_u16() != 429 => Some(true),
-            _ => None,
-        }
+        let path = ["wiki", "rest", "api", "group", "picker"];
+        let call = Call::get(Operation::FindGroups, &path, query);
+        let status = self.probe(&call, Some(shown), request).await?;
+        Some(status != StatusCode::NOT_FOUND)
     }
 
-    /// Whether Cloud answers anything else at all: one try of a cheap read.
+    /// Whether Cloud answers anything else at all.
     async fn is_up(&self, credential: Option<&Credential>, request: &RequestId) -> bool {
-        let call = Call {
-            operation: Operation::CurrentUser,
-            method: Method::GET,
-            path: ["wiki", "rest", "api", "user", "current"].map(str::to_owned).to_vec(),
-            query: Vec::new(),
-            body: None,
-            seat_sign: SeatSign::default(),
-        };
+        let path = ["wiki", "rest", "api", "user", "current"];
+        let call = Call::get(Operation::CurrentUser, &path, Vec::new());
         let shown = match credential.map(|credential| credential.at_hand(self, call.operation)) {
             Some(None) => return false,
             shown => shown.flatten(),
         };
-        let asked = tokio::time::timeout(self.try_timeout, self.once(&call, shown.as_ref(), request)).await;
         // Whatever it says to this very question, it is there.
-        match asked {
+        self.probe(&call, shown.as_ref(), request).await.is_some()
+    }
+
+    /// One try of a cheap read: what Cloud itself says to it, if it is there.
+    async fn probe(&self, call: &Call, shown: Option<&Shown>, request: &RequestId) -> Option<StatusCode> {
+        let asked = tokio::time::timeout(self.try_timeout, self.once(call, shown, request));
+        match asked.await {
             Ok(Try::Answered(status, headers, _)) => {
                 let is_page = status.is_success() && is_html(&headers);
-                !(is_page || status.is_server_error() || status.as_u16() == 429)
+                let is_away = is_page || status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+                (!is_away).then_some(status)
             }
-            _ => false,
+            _ => None,
         }
     }
 
@@ -535,8 +529,9 @@ impl Client {
         if result != "deferred" {
             *self.last.lock() = Some(Exchange {
                 at: Instant::now(),
+                // A caller's wrong token is no fault here.
+                is_refusal: result == "refused" && fault.is_some(),
                 fault,
-                is_refusal: result == "refused",
             });
         }
     }

@@ -35,7 +35,7 @@ pub use call::SeatSign;
 pub use client::{Client, Exchange, Pace};
 pub use confluence::{BULK, Confluence, GroupPage, MemberPage, PAGE, Reply, Settled};
 pub use credential::{
-    Asking, Consented, Credential, Credentials, Owner, SCOPES, Standing as CredentialStanding, WARN_BEFORE,
+    Ahead, Asking, Consented, Credential, Credentials, Owner, SCOPES, Standing as CredentialStanding,
 };
 pub use diagnosis::{Diagnosis, Symptom};
 pub use governor::{Governor, Permit, Refusal};

@@ -78,11 +78,12 @@ impl Client {
             retry_after: AGAIN,
         };
         let id = RequestId::random();
-        let mut answer = tokio::time::timeout(self.try_timeout, self.once(&call, None, &id)).await;
+        let ask = || tokio::time::timeout(self.try_timeout, self.once(&call, None, &id));
+        let mut answer = ask().await;
         if matches!(&answer, Ok(Try::Answered(status, headers, _)) if is_no_site(*status, headers)) {
             // A gateway may say so once out of nothing.
             tokio::time::sleep(SECOND_LOOK).await;
-            answer = tokio::time::timeout(self.try_timeout, self.once(&call, None, &id)).await;
+            answer = ask().await;
         }
         let failed = |cause: String| {
             self.note(call.operation, "failed", Some(cause.clone()));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::files::HangUp;
-use crate::cloud::{Client, Credentials, WARN_BEFORE};
+use crate::cloud::{Ahead, Client, Credentials};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::model::RequestId;
@@ -70,14 +70,15 @@ impl Watch {
             let is_told = warned
                 .get(&standing.setting)
                 .is_some_and(|at| now.duration_since(*at) < WARN_EVERY);
-            if left >= WARN_BEFORE || is_told {
-                continue;
-            }
-            if left.is_positive() {
-                let days = left.as_hours() / 24;
-                tracing::warn!(credential = %standing.name, %ends, days, "a credential for Cloud ends soon: renew it, `extender-facade check` tells how");
-            } else {
-                tracing::error!(credential = %standing.name, "a credential for Cloud is over: renew it, `extender-facade check` tells how");
+            match standing.ahead(now) {
+                _ if is_told => continue,
+                Ahead::Unknown | Ahead::Long => continue,
+                Ahead::Days(days) => {
+                    tracing::warn!(credential = %standing.name, %ends, days, "a credential for Cloud ends soon: renew it, `extender-facade check` tells how");
+                }
+                Ahead::Over => {
+                    tracing::error!(credential = %standing.name, "a credential for Cloud is over: renew it, `extender-facade check` tells how");
+                }
             }
             warned.insert(standing.setting, now);
         }

@@ -33,6 +33,7 @@ use crate::directory::{Books, Directory, Process, Visitors};
 use crate::extender::Extender;
 use crate::extender::auth::{Accounts, Door, Passthrough};
 use crate::metrics::Metrics;
+use crate::private;
 use crate::settings::{Faults, Mode, Settings, seconds};
 use crate::store::{self, Journal, ReadOnly, StateLock, Store, journal};
 
@@ -186,11 +187,9 @@ fn operators_token(settings: &Settings) -> Result<SecretString, String> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(error)),
         _ => {}
     }
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options
+    let written = private::file()
+        .write(true)
+        .create_new(true)
         .open(&path)
         .and_then(|mut file| std::io::Write::write_all(&mut file, token.as_bytes()));
     if let Err(error) = written {

@@ -47,6 +47,12 @@ impl CredentialKind {
         matches!(self, Self::ApiToken | Self::ScopedToken)
     }
 
+    /// Whether it is taken at the gateway, and not at an address of its own.
+    #[must_use]
+    pub fn is_at_gateway(self) -> bool {
+        self == Self::ScopedToken || self.is_client()
+    }
+
     /// Whether it is the id and the secret of a client of the authorisation server.
     #[must_use]
     pub fn is_client(self) -> bool {
@@ -127,16 +133,30 @@ impl Credential {
                 "{key}: a credential of the kind {kind} has no client_id: set kind to \"service_account\" or \"oauth\""
             ));
         }
+        let is_file_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        // It names the file of the consent.
+        if self.kind == CredentialKind::Oauth && !self.client_id.bytes().all(is_file_name) {
+            faults.push(format!(
+                "the client_id {:?} of an app has letters that no client_id has",
+                self.client_id
+            ));
+        }
         let secret = self.secret.expose_secret();
         if secret.is_empty() {
             faults.push(format!("{key} (or {key}_file, or {key}_command) is missing"));
-        } else if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        } else if !is_writable(secret) {
             faults.push(format!(
                 "{key} has blanks or letters that no token, key or secret can have"
             ));
         }
         faults
     }
+}
+
+/// Whether a token, key or secret can look so.
+#[must_use]
+pub fn is_writable(secret: &str) -> bool {
+    secret.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The kinds that open Confluence.
@@ -148,19 +168,22 @@ const OF_A_SITE: [CredentialKind; 4] = [
 ];
 
 impl Cloud {
+    fn token_origin(&self) -> Origin {
+        Origin::new("cloud.api_token", self.api_token_file.clone(), &self.api_token_command)
+    }
+
+    fn client_origin(&self) -> Origin {
+        let (file, command) = (self.client_secret_file.clone(), &self.client_secret_command);
+        Origin::new("cloud.client_secret", file, command)
+    }
+
     /// The site's credentials, in the order in which they are used.
     #[must_use]
     pub fn keys(&self) -> Vec<Credential> {
-        let (secret, word, file, command) = if self.kind.is_client() {
-            let (file, command) = (&self.client_secret_file, &self.client_secret_command);
-            (&self.client_secret, "cloud.client_secret", file, command)
+        let (secret, origin) = if self.kind.is_client() {
+            (&self.client_secret, self.client_origin())
         } else {
-            (
-                &self.api_token,
-                "cloud.api_token",
-                &self.api_token_file,
-                &self.api_token_command,
-            )
+            (&self.api_token, self.token_origin())
         };
         let is_set = !self.email.is_empty() || !self.client_id.is_empty() || !secret.expose_secret().is_empty();
         let own = is_set.then(|| Credential {
@@ -169,10 +192,10 @@ impl Cloud {
             client_id: self.client_id.clone(),
             secret: secret.clone(),
             expires: self.expires,
-            origin: Origin::new(word, file.clone(), command),
+            origin,
             ..Credential::default()
         });
-        own.into_iter().chain(self.credentials.iter().cloned()).collect()
+        and_further(own, &self.credentials)
     }
 
     /// Those of all sections, for whatever purpose.
@@ -183,42 +206,18 @@ impl Cloud {
 
     /// Reads every secret of the section from its file or its command. Returns the faults.
     pub(super) fn read_secrets(&mut self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let (admin, scim, jira) = (&mut self.admin, &mut self.scim, &mut self.jira);
-        for (key, secret, file, command) in [
-            (
-                "cloud.api_token",
-                &mut self.api_token,
-                &self.api_token_file,
-                &self.api_token_command,
-            ),
-            (
-                "cloud.client_secret",
-                &mut self.client_secret,
-                &self.client_secret_file,
-                &self.client_secret_command,
-            ),
-            (
-                "cloud.admin.api_key",
-                &mut admin.api_key,
-                &admin.api_key_file,
-                &admin.api_key_command,
-            ),
-            (
-                "cloud.scim.api_key",
-                &mut scim.api_key,
-                &scim.api_key_file,
-                &scim.api_key_command,
-            ),
-            (
-                "cloud.jira.api_token",
-                &mut jira.api_token,
-                &jira.api_token_file,
-                &jira.api_token_command,
-            ),
-        ] {
-            faults.extend(Origin::new(key, file.clone(), command).fill(secret).err());
-        }
+        let (token, client) = (self.token_origin(), self.client_origin());
+        let (admin, scim, jira) = (self.admin.origin(), self.scim.origin(), self.jira.origin());
+        let mut faults: Vec<String> = [
+            token.fill(&mut self.api_token),
+            client.fill(&mut self.client_secret),
+            admin.fill(&mut self.admin.api_key),
+            scim.fill(&mut self.scim.api_key),
+            jira.fill(&mut self.jira.api_token),
+        ]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
         for (section, list) in [
             ("cloud", &mut self.credentials),
             ("cloud.admin", &mut self.admin.credentials),
@@ -267,25 +266,13 @@ impl Cloud {
         if self.kind == CredentialKind::Key {
             faults.push("cloud.kind must be api_token, scoped_token, service_account or oauth".to_owned());
         }
-        let mut clients: Vec<String> = Vec::new();
-        for key in self.keys() {
-            if key.kind == CredentialKind::Oauth && !clients.contains(&key.client_id) {
-                clients.push(key.client_id);
-            }
-        }
-        for client in clients {
-            // It names the file of the consent.
-            if !client
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-            {
-                faults.push(format!(
-                    "the client_id {client:?} of an app has letters that no client_id has"
-                ));
-            }
-        }
         faults
     }
+}
+
+/// A section's own credential, and those of its list behind it.
+fn and_further(own: Option<Credential>, list: &[Credential]) -> Vec<Credential> {
+    own.into_iter().chain(list.iter().cloned()).collect()
 }
 
 fn own_key(secret: &SecretString, origin: Origin, expires: Option<Timestamp>) -> Option<Credential> {
@@ -299,26 +286,40 @@ fn own_key(secret: &SecretString, origin: Origin, expires: Option<Timestamp>) ->
 }
 
 impl AdminApi {
+    fn origin(&self) -> Origin {
+        Origin::new("cloud.admin.api_key", self.api_key_file.clone(), &self.api_key_command)
+    }
+
     /// The organisation's keys, in the order in which they are used.
     #[must_use]
     pub fn keys(&self) -> Vec<Credential> {
-        let origin = Origin::new("cloud.admin.api_key", self.api_key_file.clone(), &self.api_key_command);
-        let own = own_key(&self.api_key, origin, self.expires);
-        own.into_iter().chain(self.credentials.iter().cloned()).collect()
+        let own = own_key(&self.api_key, self.origin(), self.expires);
+        and_further(own, &self.credentials)
     }
 }
 
 impl ScimApi {
+    fn origin(&self) -> Origin {
+        Origin::new("cloud.scim.api_key", self.api_key_file.clone(), &self.api_key_command)
+    }
+
     /// The directory's keys, in the order in which they are used.
     #[must_use]
     pub fn keys(&self) -> Vec<Credential> {
-        let origin = Origin::new("cloud.scim.api_key", self.api_key_file.clone(), &self.api_key_command);
-        let own = own_key(&self.api_key, origin, self.expires);
-        own.into_iter().chain(self.credentials.iter().cloned()).collect()
+        let own = own_key(&self.api_key, self.origin(), self.expires);
+        and_further(own, &self.credentials)
     }
 }
 
 impl JiraApi {
+    fn origin(&self) -> Origin {
+        Origin::new(
+            "cloud.jira.api_token",
+            self.api_token_file.clone(),
+            &self.api_token_command,
+        )
+    }
+
     /// Jira's credentials, in the order in which they are used.
     #[must_use]
     pub fn keys(&self) -> Vec<Credential> {
@@ -328,13 +329,9 @@ impl JiraApi {
             email: self.email.clone(),
             secret: self.api_token.clone(),
             expires: self.expires,
-            origin: Origin::new(
-                "cloud.jira.api_token",
-                self.api_token_file.clone(),
-                &self.api_token_command,
-            ),
+            origin: self.origin(),
             ..Credential::default()
         });
-        own.into_iter().chain(self.credentials.iter().cloned()).collect()
+        and_further(own, &self.credentials)
     }
 }

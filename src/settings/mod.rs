@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use cloud::{AdminApi, Cloud, JiraApi, Pays, ScimApi, ScimMatch, ScimRead};
-pub use credential::{Credential, CredentialKind};
+pub use credential::{Credential, CredentialKind, is_writable};
 pub use network::Network;
 use network::networks;
 pub use parse::end_of;

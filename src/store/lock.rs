@@ -1,12 +1,13 @@
 //! One process a state directory: two would each trust caches that the other makes stale.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Error;
 use super::seclusion::{self, About};
+use crate::private;
 
 /// The file's name in the state directory. It stays when the process ends; the kernel's lock on it does not.
 pub const FILE: &str = "lock";
@@ -30,11 +31,9 @@ impl StateLock {
             path: path.clone(),
             cause,
         };
-        let mut options = OpenOptions::new();
+        let mut options = private::file();
         // What stands in it is the holder's, until the lock is ours.
         options.create(true).truncate(false).write(true).read(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&path).map_err(fault)?;
         // Somebody who only asks who has it, has it for a moment.
         for _ in 0..5 {
@@ -101,11 +100,7 @@ fn read_pid(file: &mut File) -> Option<u32> {
 /// # Errors
 /// It cannot be made.
 pub(super) fn make_private_dir(path: &Path) -> Result<(), Error> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|cause| Error::Io {
+    private::make_dir(path).map_err(|cause| Error::Io {
         path: path.to_owned(),
         cause,
     })

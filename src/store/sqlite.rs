@@ -1,6 +1,5 @@
 //! What both files have in common: a format of ours in a SQLite file, opened only if it is that and nothing else.
 
-use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{Error, Kept};
+use crate::private;
 
 /// A kind of file, and what its connection is set to.
 pub(super) struct Format {
@@ -30,10 +30,8 @@ impl Format {
     /// Opens the file for its one writer, and makes it if it is not there.
     pub(super) fn open(&self, path: &Path) -> Result<Connection, Error> {
         // SQLite would make it readable for everybody; the files beside it get the rights of this one.
-        let mut options = OpenOptions::new();
+        let mut options = private::file();
         options.create(true).truncate(false).write(true).read(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options.open(path).map_err(|cause| Error::Io {
             path: path.to_owned(),
             cause,

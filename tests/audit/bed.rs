@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -121,10 +121,7 @@ pub async fn close(audit: Audit) {
 }
 
 pub fn program(arguments: &[&str], dir: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACADE__")) {
-        command.env_remove(name);
-    }
+    let mut command = crate::program::bare();
     crate::seclude::seclude(dir);
     let (sub, more) = arguments.split_first().unwrap();
     command

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::cloud::{Reply, send};
-use crate::desk::{Desk, ended};
+use crate::desk::Desk;
 use crate::harness::names;
 use crate::kinds::SCOPES;
 
@@ -144,7 +144,8 @@ async fn a_consent_that_is_denied_or_for_another_site_is_told_and_not_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_answer_to_the_question_that_was_asked_is_taken() {
     let desk = desk().await;
-    let (child, callback, address) = desk.begin_login(&[]).await;
+    let login = desk.begin_login().await;
+    let callback = &login.callback;
     let client = &desk.world.client;
     // Somebody else's code would make us act for somebody else.
     for query in ["", "?code=x", "?code=x&state=guessed", "?error=access_denied&state="] {
@@ -158,11 +159,11 @@ async fn only_the_answer_to_the_question_that_was_asked_is_taken() {
         send(client.get(callback.replace("/callback", "/other"))).await.status,
         404
     );
-    assert_eq!(send(client.post(&callback)).await.status, 404);
+    assert_eq!(send(client.post(callback)).await.status, 404);
     assert!(!desk.kept().exists());
-    assert_eq!(send(client.get(address)).await.status, 200);
-    let (code, said) = ended(child).await;
-    assert_eq!(code, 0, "{said}");
+    assert_eq!(send(client.get(&login.address)).await.status, 200);
+    let ended = login.ended().await;
+    assert_eq!(ended.code, 0, "{}", ended.errors);
     assert!(desk.kept().exists());
 }
 

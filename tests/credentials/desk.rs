@@ -1,8 +1,6 @@
 //! A facade before a Cloud that is strict about credentials, and the command line beside it.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output, Stdio};
 
 use extender_facade::settings::{Settings, Variables};
 use extender_facade::simulator::Options;
@@ -11,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::cloud::{Reply, send};
 use crate::harness::{World, names, options};
+use crate::login::Login;
+use crate::program::bare;
 
 /// What the e-mail address of the tests' credentials is.
 pub const ROBOT: &str = "robot@example.com";
@@ -18,12 +18,6 @@ pub const ROBOT: &str = "robot@example.com";
 /// What a facade is given to open Cloud with, and what Cloud knows.
 pub struct Desk {
     pub world: World,
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 impl Desk {
@@ -79,10 +73,7 @@ impl Desk {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACADE__")) {
-            command.env_remove(name);
-        }
+        let mut command = bare();
         command
             .args(arguments)
             .arg("--config")
@@ -112,39 +103,20 @@ impl Desk {
         (String::from_utf8(text).unwrap(), output.status.code().unwrap())
     }
 
-    /// Begins `credential login`: the process, its callback, and the address that it shows.
-    pub async fn begin_login(&self, more: &[&str]) -> (Child, String, String) {
-        let callback = format!("http://localhost:{}/callback", free_port());
-        let arguments = [&["credential", "login", "--callback", &callback][..], more].concat();
-        let mut child = self
-            .command(&arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = tokio::task::spawn_blocking(move || {
-            let is_address = |line: &String| line.trim().starts_with("http");
-            let address = lines
-                .by_ref()
-                .map(Result::unwrap)
-                .find(is_address)
-                .expect("it shows an address");
-            // Read to its end, or what it prints there would have nowhere to go.
-            std::thread::spawn(move || lines.for_each(drop));
-            address.trim().to_owned()
-        });
-        let address = address.await.unwrap();
-        (child, callback, address)
+    /// Begins `credential login`.
+    pub async fn begin_login(&self) -> Login {
+        let config = self.world.path("facade.toml");
+        Login::begin(bare(), &["--config", config.to_str().unwrap()]).await
     }
 
-    /// Consents, as somebody with a browser does.
+    /// Consents, as somebody with a browser does: the exit code, and what was said on standard error.
     pub async fn login(&self) -> (i32, String) {
-        let (child, _, address) = self.begin_login(&[]).await;
+        let login = self.begin_login().await;
         // Follows the redirect to the callback.
-        let page = send(self.world.client.get(&address)).await;
+        let page = send(self.world.client.get(&login.address)).await;
         assert_eq!(page.status, 200, "{}", page.text());
-        ended(child).await
+        let ended = login.ended().await;
+        (ended.code, ended.errors)
     }
 
     /// The six calls, the reading ones first: all of them as they should be.
@@ -181,14 +153,6 @@ impl Desk {
         let url = format!("http://{}{path}", self.world.admin);
         send(self.world.client.request(Method::GET, url)).await
     }
-}
-
-/// How a process ended, and what it said on standard error.
-pub async fn ended(child: Child) -> (i32, String) {
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
-    let output = tokio::time::timeout(Duration::from_secs(60), output).await;
-    let output = output.expect("it ends").unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
 async fn output(mut command: Command) -> Output {

@@ -4,6 +4,8 @@
 mod cloud;
 #[path = "../facade/harness.rs"]
 mod harness;
+#[path = "../support/login.rs"]
+mod login;
 #[path = "../support/program.rs"]
 mod program;
 

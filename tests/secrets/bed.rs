@@ -306,10 +306,7 @@ impl Drop for Serving {
 
 /// The program, with no setting of the machine's own.
 pub fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACADE__")) {
-        command.env_remove(name);
-    }
+    let mut command = crate::program::bare();
     command.args(arguments);
     command
 }

@@ -5,6 +5,10 @@
 
 #[path = "../support/cloud.rs"]
 mod cloud;
+#[path = "../support/login.rs"]
+mod login;
+#[path = "../support/program.rs"]
+mod program;
 
 mod bed;
 mod echo;

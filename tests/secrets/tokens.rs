@@ -1,15 +1,13 @@
 //! The secrets of OAuth: a client's, the codes, the access and the refresh tokens. At rest they stand in the one file that
 //! keeps a consent, which is its owner's alone, and nowhere else.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
-
 use extender_facade::simulator::Options;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Log, Serving, private, program};
+use crate::bed::{Bed, Log, Serving, private};
 use crate::cloud::{Cloud, send};
+use crate::login::Login;
 use crate::table::Secrets;
 
 const SCOPES: [&str; 3] = [
@@ -31,42 +29,16 @@ async fn register(cloud: &Cloud, secrets: &Secrets, kind: &str, secret: &str) {
 
 /// Consents as somebody with a browser does; what the command says is kept.
 async fn login(bed: &mut Bed, cloud: &Cloud) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let callback = format!("http://localhost:{port}/callback");
-    let mut child = program(&["credential", "login", "--callback", &callback])
-        .envs(bed.settings.iter().cloned())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let said = tokio::task::spawn_blocking(move || {
-        let mut said = Vec::new();
-        let is_address = |line: &String| line.trim().starts_with("http");
-        said.extend(lines.by_ref().map(Result::unwrap).find(is_address));
-        (said, lines)
-    });
-    let (mut said, lines) = said.await.unwrap();
-    let page = send(cloud.client.get(said[0].trim())).await;
+    let mut command = crate::program::bare();
+    command.envs(bed.settings.iter().cloned());
+    let login = Login::begin(command, &[]).await;
+    let page = send(cloud.client.get(&login.address)).await;
     assert_eq!(page.status, 200);
-    let output = tokio::task::spawn_blocking(move || {
-        said.extend(lines.map(Result::unwrap));
-        (said, child.wait_with_output().unwrap())
-    });
-    let (said, output) = output.await.unwrap();
-    assert!(
-        output.status.success(),
-        "{said:?} {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let ended = login.ended().await;
+    assert_eq!(ended.code, 0, "{} {}", ended.said, ended.errors);
     bed.keep("the page that the browser sees", page.body.to_vec());
-    bed.keep("the output of `credential login`", said.join("\n"));
-    bed.keep("the errors of `credential login`", output.stderr);
+    bed.keep("the output of `credential login`", ended.said);
+    bed.keep("the errors of `credential login`", ended.errors);
 }
 
 /// A few calls of every kind, and everything that an operator may look at.

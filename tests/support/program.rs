@@ -12,6 +12,15 @@ use serde_json::Value;
 /// How long anything that is waited for may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The program, as a command with no setting of the machine's own.
+pub fn bare() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACADE__")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// A running `serve`; killed when it is dropped.
 pub struct Program {
     child: Child,
@@ -21,10 +30,7 @@ pub struct Program {
 impl Program {
     /// Starts it with its state in `state`, Cloud at `site`, and these further settings; it may not serve yet.
     pub fn start(state: &Path, site: &str, more: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_extender-facade"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FACADE__")) {
-            command.env_remove(name);
-        }
+        let mut command = bare();
         let mut child = command
             .arg("serve")
             .env("FACADE__INBOUND__MODE", "open")

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::report::Report;
 use crate::cloud::{
-    Admin, Client, Confluence, Credential, Error, Jira, Operation, Patience, Reply, Scim, Symptom, WARN_BEFORE,
+    Admin, Ahead, Client, Confluence, Credential, Error, Jira, Operation, Patience, Reply, Scim, Symptom,
 };
 use crate::metrics::Metrics;
 use crate::model::{AccountId, GroupId, GroupName, RequestId};
@@ -134,28 +134,28 @@ impl<'a> Doctor<'a> {
             "ends": ends.map(|ends| ends.to_string()),
         }));
         let name = key.name();
-        let now = Timestamp::now();
-        match ends {
+        let ahead = standing
+            .first()
+            .map_or(Ahead::Unknown, |standing| standing.ahead(Timestamp::now()));
+        let at = ends.map(|ends| ends.to_string()).unwrap_or_default();
+        match ahead {
             // Its own answer says why.
-            Some(ends) if ends == Timestamp::UNIX_EPOCH => {}
-            Some(ends) if ends <= now => report.mend(
+            Ahead::Over if ends == Some(Timestamp::UNIX_EPOCH) => {}
+            Ahead::Over => report.mend(
                 "expiry",
-                format_args!("{name} ended at {ends}"),
+                format_args!("{name} ended at {at}"),
                 "expired",
                 renewal(key.kind),
             ),
-            Some(ends) if ends.duration_since(now) < WARN_BEFORE => report.warning(
+            Ahead::Days(days) => report.warning(
                 "expiry",
-                format_args!(
-                    "{name} ends at {ends}, in {} days",
-                    ends.duration_since(now).as_hours() / 24
-                ),
+                format_args!("{name} ends at {at}, in {days} days"),
                 renewal(key.kind),
             ),
-            Some(ends) => report.good("expiry", format_args!("{name} ends at {ends}")),
+            Ahead::Long => report.good("expiry", format_args!("{name} ends at {at}")),
             // A client makes tokens of its own; a consent that is not there has no end.
-            None if key.kind.is_client() => {}
-            None => report.warning(
+            Ahead::Unknown if key.kind.is_client() => {}
+            Ahead::Unknown => report.warning(
                 "expiry",
                 format_args!("nobody knows when {name} ends; API tokens and keys live a year at most"),
                 "set expires beside it, and be warned 30 days before",

@@ -8,10 +8,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
+use super::Unfit;
 use super::consent::Consent;
 use super::login::{Failure, Login, below};
 use super::wire::{Grant, Kept};
-use super::{Unfit, diagnosis_of};
 use crate::cloud::Client;
 use crate::settings;
 
@@ -103,7 +103,7 @@ impl Asking {
             redirect_uri: self.redirect.as_str(),
         };
         let issued = login.issue(&grant).await.map_err(|failure| match failure {
-            Failure::Refused(..) => diagnosis_of(super::token::unfit(&failure, &self.client_id)),
+            Failure::Refused(..) => super::token::unfit(&failure, &self.client_id).to_string(),
             other => format!("Atlassian's authorisation server could not be asked: {other}"),
         })?;
         let given = Kept::given(&self.client_id, issued, Timestamp::now());
@@ -149,7 +149,7 @@ impl Asking {
         let until = std::time::Instant::now() + PATIENCE;
         match client.find_gateway(&suspect, until).await {
             Ok(()) => {}
-            Err(unfit @ Unfit::Refused(_)) => return Err(diagnosis_of(unfit)),
+            Err(unfit @ Unfit::Refused(_)) => return Err(unfit.to_string()),
             Err(Unfit::Unavailable { cause, .. }) => return Ok(Some(cause)),
         }
         let cloud_id = client.cloud_id().unwrap_or_default();

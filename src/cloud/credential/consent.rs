@@ -5,7 +5,7 @@
 //! anything of the answer is used. Whoever finds such a note may use the old token again while it works, and must not
 //! afterwards. One lock, beside the file, keeps processes apart.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use super::token::margin;
 use super::wire::{Grant, Issued, Kept, Secretive};
 use super::{Unfit, refused};
 use crate::cloud::diagnosis::{CONSENT, CONSENT_AGAIN, Symptom};
+use crate::private;
 
 /// How long a refresh token works after its first use, by what was seen (ten minutes), less what clocks and ways take.
 const WORKS_AGAIN: SignedDuration = SignedDuration::from_mins(9);
@@ -72,9 +73,8 @@ impl Consent {
     /// Takes the lock. Blocks.
     pub fn hold(&self) -> io::Result<Hold> {
         self.make_folder()?;
-        let mut options = OpenOptions::new();
+        let mut options = private::file();
         options.create(true).truncate(false).write(true);
-        private(&mut options);
         let file = options.open(self.folder.join(format!("{}.lock", self.client_id)))?;
         own_like(&self.folder, &file)?;
         let until = Instant::now() + OTHERS;
@@ -91,17 +91,13 @@ impl Consent {
     }
 
     fn make_folder(&self) -> io::Result<()> {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         let missing: Vec<&Path> = self.folder.ancestors().take_while(|folder| !folder.is_dir()).collect();
         for folder in missing
             .into_iter()
             .rev()
             .filter(|folder| !folder.as_os_str().is_empty())
         {
-            builder.create(folder)?;
+            private::make_dir(folder)?;
             #[cfg(unix)]
             if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 own_like(parent, &File::open(folder)?)?;
@@ -143,10 +139,7 @@ impl Consent {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut options = OpenOptions::new();
-        options.create_new(true).write(true);
-        private(&mut options);
-        let mut file = options.open(&new)?;
+        let mut file = private::file().create_new(true).write(true).open(&new)?;
         own_like(&self.folder, &file)?;
         file.write_all(bytes.bytes())?;
         file.sync_all()?;
@@ -186,7 +179,7 @@ impl Consent {
             let hold = this.hold()?;
             Ok::<_, io::Error>((hold, this.load()?))
         });
-        let (hold, kept) = held
+        let (_hold, kept) = held
             .await
             .map_err(|_panicked| Unfit::unavailable("the consent cannot be read".to_owned(), Duration::from_secs(5)))?
             .map_err(|error| self.unkept(&error))?;
@@ -207,9 +200,7 @@ impl Consent {
         if kept.is_fresh(now) && !same(kept.access_token.as_ref(), rejected) {
             return Ok(kept);
         }
-        let renewed = self.refresh(login, secret, kept, now, unkept).await;
-        drop(hold);
-        renewed
+        self.refresh(login, secret, kept, now, unkept).await
     }
 
     /// Uses the refresh token.
@@ -331,13 +322,6 @@ fn own_like(folder: &Path, file: &File) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = (folder, file);
     Ok(())
-}
-
-fn private(options: &mut OpenOptions) {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    #[cfg(not(unix))]
-    let _ = options;
 }
 
 impl Kept {

@@ -193,7 +193,7 @@ impl Key {
         if new.expose_secret() == self.secret.load().expose_secret() {
             return false;
         }
-        if !new.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !settings::is_writable(new.expose_secret()) {
             tracing::warn!(credential = %self.name, "the new secret has blanks or letters that none can have; the last one is used");
             return false;
         }

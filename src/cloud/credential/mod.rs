@@ -38,7 +38,7 @@ const CONSENT_AGAIN: Duration = Duration::from_secs(5);
 const PASSED_OVER: Duration = Duration::from_secs(300);
 
 /// So long before a credential ends it is warned of.
-pub const WARN_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
+const WARN_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Every credential of a process, for all purposes. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -146,11 +146,12 @@ impl Unfit {
     }
 }
 
-/// What is told of it where nobody waits for more.
-fn diagnosis_of(unfit: Unfit) -> String {
-    match unfit {
-        Unfit::Refused(diagnosis) => diagnosis.to_string(),
-        Unfit::Unavailable { cause, .. } => cause,
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(diagnosis) => diagnosis.fmt(f),
+            Self::Unavailable { cause, .. } => f.write_str(cause),
+        }
     }
 }
 
@@ -184,6 +185,32 @@ pub struct Standing {
     pub ends: Option<Timestamp>,
     /// What it was refused for a short while ago.
     pub refused: Option<Symptom>,
+}
+
+/// What a credential has before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// Nobody knows when it ends.
+    Unknown,
+    /// Nothing: it has ended.
+    Over,
+    /// So many days, few enough to be warned of.
+    Days(i64),
+    /// Long enough.
+    Long,
+}
+
+impl Standing {
+    /// What it has before it, as of `now`.
+    #[must_use]
+    pub fn ahead(&self, now: Timestamp) -> Ahead {
+        match self.ends.map(|ends| ends.duration_since(now)) {
+            None => Ahead::Unknown,
+            Some(left) if !left.is_positive() => Ahead::Over,
+            Some(left) if left < WARN_BEFORE => Ahead::Days(left.as_hours() / 24),
+            Some(_) => Ahead::Long,
+        }
+    }
 }
 
 impl Credential {
@@ -267,11 +294,10 @@ impl Credential {
     pub(super) fn of_key(&self, at: usize, client: &Client, operation: Operation) -> Option<Shown> {
         let key = self.0.keys.get(at)?;
         let proof = key.at_hand()?;
-        let base = match key.kind {
-            CredentialKind::ApiToken | CredentialKind::Key => None,
-            CredentialKind::ScopedToken | CredentialKind::ServiceAccount | CredentialKind::Oauth => {
-                Some(client.gateway(operation.service())?)
-            }
+        let base = if key.kind.is_at_gateway() {
+            Some(client.gateway(operation.service())?)
+        } else {
+            None
         };
         let Proof { header, number } = proof;
         Some(Shown {
@@ -298,7 +324,7 @@ impl Credential {
             let Some(key) = self.0.keys.get(at) else { break };
             let ready = async {
                 key.prepare(client.login(), until).await?;
-                if matches!(key.kind, CredentialKind::ApiToken | CredentialKind::Key) {
+                if !key.kind.is_at_gateway() || client.cloud_id().is_some() {
                     return Ok(());
                 }
                 client.find_gateway(&key.suspect(), until).await
