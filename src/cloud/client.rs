@@ -433,7 +433,7 @@ impl Client {
                 let others_succeed = failures > 1 && answered > before;
                 let is_last = failures >= self.max_tries;
                 let worn_out = match patience {
-                    Patience::Until(_) => is_last,
+                    Patience::Until(_) | Patience::Settling(_) => is_last,
                     // While Cloud is down a bulk operation waits for it; a fault of this one request ends. Cloud must have
                     // been there at two failures in a row: it may have come back after the first.
                     Patience::WhileUnder(_) => {
@@ -449,7 +449,7 @@ impl Client {
                 match (self.governor.try_again(), patience) {
                     (Ok(()), _) => {}
                     (Err(_), Patience::Until(_)) => return Err(unavailable(&cause, doubtful)),
-                    (Err(leave), Patience::WhileUnder(_)) => wait = wait.max(leave),
+                    (Err(leave), Patience::Settling(_) | Patience::WhileUnder(_)) => wait = wait.max(leave),
                 }
             }
             let before = Instant::now();

@@ -56,8 +56,10 @@ impl Progress {
 /// For how long a request to Cloud may be waited for and tried again.
 #[derive(Clone, Copy, Debug)]
 pub enum Patience<'a> {
-    /// Until this moment.
+    /// Until this moment, or until there is no leave to try again: somebody waits for a list.
     Until(Instant),
+    /// Until this moment, also where there is no leave to try again for a while: what is in doubt would stay so.
+    Settling(Instant),
     /// As long as the operation goes on.
     WhileUnder(&'a Progress),
 }
@@ -73,7 +75,7 @@ impl Patience<'_> {
     /// Sleeps for `wait`, or says at once that it would be too long.
     pub(super) async fn sleep(&self, wait: Duration) -> Result<(), Exhausted> {
         match self {
-            Self::Until(deadline) => {
+            Self::Until(deadline) | Self::Settling(deadline) => {
                 if Instant::now() + wait > *deadline {
                     return Err(Exhausted);
                 }
@@ -96,7 +98,7 @@ impl Patience<'_> {
     /// Waits for `turn` as long as the patience lasts.
     pub(super) async fn wait_for_turn<T>(&self, mut turn: impl Future<Output = T> + Unpin) -> Result<T, Exhausted> {
         match self {
-            Self::Until(deadline) => tokio::time::timeout_at((*deadline).into(), turn)
+            Self::Until(deadline) | Self::Settling(deadline) => tokio::time::timeout_at((*deadline).into(), turn)
                 .await
                 .map_err(|_elapsed| Exhausted),
             Self::WhileUnder(progress) => loop {
@@ -118,7 +120,7 @@ impl Patience<'_> {
     /// How long it lasts if nothing succeeds.
     pub(super) fn left(&self) -> Duration {
         match self {
-            Self::Until(deadline) => deadline.saturating_duration_since(Instant::now()),
+            Self::Until(deadline) | Self::Settling(deadline) => deadline.saturating_duration_since(Instant::now()),
             Self::WhileUnder(progress) => progress.remaining(),
         }
     }
@@ -126,7 +128,7 @@ impl Patience<'_> {
     /// Its end, where that is known.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Until(deadline) => Some(*deadline),
+            Self::Until(deadline) | Self::Settling(deadline) => Some(*deadline),
             Self::WhileUnder(_) => None,
         }
     }
@@ -134,7 +136,7 @@ impl Patience<'_> {
     /// Waits until not even a try that is under way may go on.
     pub(super) async fn cut_off(&self) {
         match self {
-            Self::Until(_) => std::future::pending().await,
+            Self::Until(_) | Self::Settling(_) => std::future::pending().await,
             Self::WhileUnder(progress) => {
                 progress.stop.cancelled().await;
                 tokio::time::sleep(CUT_OFF).await;
@@ -145,7 +147,9 @@ impl Patience<'_> {
     /// The longest one try may take.
     pub(super) fn limit(&self, try_timeout: Duration) -> Duration {
         match self {
-            Self::Until(deadline) => try_timeout.min(deadline.saturating_duration_since(Instant::now())),
+            Self::Until(deadline) | Self::Settling(deadline) => {
+                try_timeout.min(deadline.saturating_duration_since(Instant::now()))
+            }
             Self::WhileUnder(_) => try_timeout,
         }
     }

@@ -13,7 +13,7 @@ use super::members::{Members, Membership};
 use super::operations::Conduct;
 use super::plan::{self, Change, Item};
 use super::{Directory, Error, stopping};
-use crate::cloud::Group;
+use crate::cloud::{Group, Patience};
 use crate::model::{AccountId, Context, GroupId, GroupName, NameKey, Skip, Verdict};
 use crate::settings::{MergedRemoval, seconds};
 
@@ -155,7 +155,8 @@ impl Directory {
         context: &Context,
     ) -> Result<bool, Error> {
         tokio::time::sleep_until(until.into()).await;
-        let present = Members::is_member_now(group, account, &self.cloud, &context.again(patience)).await?;
+        let patience = Patience::Settling(Instant::now() + patience);
+        let present = Members::is_member_now(group, account, &self.cloud, &context.request, patience).await?;
         self.process.ledger.doubt_settled(group, account, until, present);
         Ok(present)
     }

@@ -367,6 +367,11 @@ async fn case(world: &World, dice: &mut Dice, seen: &mut Seen) {
             world.cloud.switch(json!({ "down": null, "latency_ms": null })).await;
             world.cloud.switch(Value::Object(off.clone())).await;
         }
+        if round > 3 {
+            // All is well, and is found to be so when the pause that was told is over.
+            let pause: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+        }
         before = state(world).await;
         answer = world.post(call.path(), &body).await;
         hold(world, call, &list, &answer, before, has_seats, seen).await;

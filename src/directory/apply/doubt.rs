@@ -8,14 +8,12 @@ use crate::cloud::{Group, Patience};
 use crate::directory::ledger::Word;
 use crate::directory::members::Members;
 use crate::directory::plan::Change;
-use crate::directory::{Directory, Error, stopping};
+use crate::directory::{Error, stopping};
 use crate::model::{AccountId, GroupName};
 
 /// How long one read that settles a doubt may take, and how long after a shutdown has stopped the operation.
 const SETTLE: Duration = Duration::from_secs(20);
 const SETTLE_STOPPED: Duration = Duration::from_secs(3);
-/// There is leave for two tries a second at least.
-const LEAVE: Duration = Duration::from_millis(500);
 
 /// What an unanswered try leaves open.
 #[derive(Clone, Copy)]
@@ -94,13 +92,8 @@ impl Run<'_> {
                 Ok(is_shown && word != Word::Settled(!present))
             }
             Doubt::Gone(group) => {
-                let (cloud, request, until) = (&self.directory.cloud, &self.context.request, self.until());
-                loop {
-                    match cloud.group(&group.id, request, Patience::Until(until)).await {
-                        Ok(shown) => return Ok(shown.is_none()),
-                        Err(error) => self.once_more(error.into(), until).await?,
-                    }
-                }
+                let (cloud, request) = (&self.directory.cloud, &self.context.request);
+                Ok(cloud.group(&group.id, request, self.patience()).await?.is_none())
             }
         }
     }
@@ -113,34 +106,16 @@ impl Run<'_> {
         }
     }
 
-    /// Until when one read may take.
-    fn until(&self) -> Instant {
-        Instant::now() + self.settle()
-    }
-
-    /// After a read that failed: whether, and when, it is to be made again. Where most tries fail a read ends before its time,
-    /// for want of leave to try again. That is right for somebody who waits for a list; here a name would be left in doubt.
-    async fn once_more(&self, error: Error, until: Instant) -> Result<(), Error> {
-        let is_over = Instant::now() + LEAVE >= until || self.progress.is_stopped();
-        if is_over || !matches!(error, Error::Unavailable { .. }) {
-            return Err(error);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LEAVE) => Ok(()),
-            () = self.progress.stopped() => Err(error),
-        }
+    fn patience(&self) -> Patience<'static> {
+        Patience::Settling(Instant::now() + self.settle())
     }
 
     pub(super) async fn find_now(&self, name: &GroupName) -> Result<Option<Group>, Error> {
-        let Directory { groups, cloud, .. } = self.directory;
-        let until = self.until();
-        loop {
-            let context = self.context.again(until.saturating_duration_since(Instant::now()));
-            match groups.find_now(name, cloud, &context).await {
-                Err(error) => self.once_more(error, until).await?,
-                found => return found,
-            }
-        }
+        let (directory, request) = (self.directory, &self.context.request);
+        let found = directory
+            .groups
+            .find_now(name, &directory.cloud, request, self.patience());
+        Ok(found.await?)
     }
 
     /// Whether somebody is a member, read when Cloud's reads can no longer lag behind what we did until then.
@@ -161,13 +136,7 @@ impl Run<'_> {
     }
 
     pub(super) async fn is_member_now(&self, group: &Group, account: &AccountId) -> Result<bool, Error> {
-        let (cloud, until) = (&self.directory.cloud, self.until());
-        loop {
-            let context = self.context.again(until.saturating_duration_since(Instant::now()));
-            match Members::is_member_now(&group.id, account, cloud, &context).await {
-                Err(error) => self.once_more(error, until).await?,
-                found => return found,
-            }
-        }
+        let (cloud, request) = (&self.directory.cloud, &self.context.request);
+        Members::is_member_now(&group.id, account, cloud, request, self.patience()).await
     }
 }

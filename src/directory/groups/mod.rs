@@ -13,7 +13,7 @@ use super::members::{LONGEST_LIFE, forget, joined};
 use super::{Error, walk};
 use crate::cloud::{Admin, Confluence, GROUPS, Group, Operation, PAGE, Patience};
 use crate::metrics::Metrics;
-use crate::model::{Context, GroupId, GroupName, NameKey};
+use crate::model::{Context, GroupId, GroupName, NameKey, RequestId};
 use crate::settings;
 
 /// Up to so many names are looked up one by one without asking how long the list of all groups is.
@@ -313,7 +313,8 @@ impl Groups {
         let (show_teams, last) = (self.show_teams, self.last_names.clone());
         let load = tokio::spawn(async move {
             let read = async {
-                let list = Arc::new(look_up(&name_, show_teams, &cloud, &context).await?);
+                let patience = Patience::Until(context.read_deadline);
+                let list = Arc::new(look_up(&name_, show_teams, &cloud, &context.request, patience).await?);
                 // Also that there is none: an older answer must not be told after that.
                 last.insert(name_.key(), Arc::clone(&list)).await;
                 Ok::<_, Error>(list)
@@ -413,9 +414,10 @@ impl Groups {
         &self,
         name: &GroupName,
         cloud: &Confluence,
-        context: &Context,
+        request: &RequestId,
+        patience: Patience<'_>,
     ) -> Result<Option<Group>, Error> {
-        let list = look_up(name, true, cloud, context).await?;
+        let list = look_up(name, true, cloud, request, patience).await?;
         Ok(list.groups.into_iter().next())
     }
 }
@@ -499,12 +501,17 @@ async fn read_whole(cloud: &Confluence, ledger: &Ledger, context: &Context) -> R
 }
 
 /// Every group whose name equals `name` ignoring case; only the exact one where it was seen first.
-async fn look_up(name: &GroupName, show_teams: bool, cloud: &Confluence, context: &Context) -> Result<List, Error> {
+async fn look_up(
+    name: &GroupName,
+    show_teams: bool,
+    cloud: &Confluence,
+    request: &RequestId,
+    patience: Patience<'_>,
+) -> Result<List, Error> {
     let read = Instant::now();
-    let patience = Patience::Until(context.read_deadline);
     // Cloud compares letters, and one letter can be written in two ways; names are compared in the composed one.
     let asked = name.composed();
-    let page = |start| cloud.find_groups(&asked, start, &context.request, patience);
+    let page = |start| cloud.find_groups(&asked, start, request, patience);
     let exact = |groups: &[Group], _| {
         groups
             .iter()

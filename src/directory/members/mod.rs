@@ -15,7 +15,7 @@ use super::ledger::{Ledger, View};
 use super::{Error, org};
 use crate::cloud::{Admin, Confluence, Patience, Profile, Who};
 use crate::metrics::Metrics;
-use crate::model::{AccountId, Context, GroupId};
+use crate::model::{AccountId, Context, GroupId, RequestId};
 use crate::settings;
 pub use membership::Membership;
 use reading::{Head, MemberOf, Missing, Reader, read_groups_of};
@@ -247,7 +247,12 @@ impl Members {
             context.clone(),
         );
         let load = tokio::spawn(async move {
-            let read = async { Ok::<_, Error>(Arc::new(read_groups_of(&account, &cloud, &context).await?)) };
+            let patience = Patience::Until(context.read_deadline);
+            let read = async {
+                Ok::<_, Error>(Arc::new(
+                    read_groups_of(&account, &cloud, &context.request, patience).await?,
+                ))
+            };
             cache.try_get_with(account.clone(), read).await
         });
         joined(load.await)?.map_err(|e| (*e).clone())
@@ -258,9 +263,11 @@ impl Members {
         group: &GroupId,
         account: &AccountId,
         cloud: &Confluence,
-        context: &Context,
+        request: &RequestId,
+        patience: Patience<'_>,
     ) -> Result<bool, Error> {
-        Ok(read_groups_of(account, cloud, context).await?.groups.contains(group))
+        let groups = read_groups_of(account, cloud, request, patience).await?.groups;
+        Ok(groups.contains(group))
     }
 }
 

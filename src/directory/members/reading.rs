@@ -11,7 +11,7 @@ use super::roster::{Depth, Roster, union};
 use crate::cloud::{Admin, Confluence, MemberPage, Operation, Patience, Profile, Who};
 use crate::directory::ledger::Ledger;
 use crate::directory::{Error, org, walk};
-use crate::model::{AccountId, Context, GroupId};
+use crate::model::{AccountId, Context, GroupId, RequestId};
 
 /// How often a group that is being changed is read before it is given up for now.
 const MOST_READINGS: usize = 4;
@@ -155,10 +155,14 @@ pub async fn head(
 }
 
 /// The groups of one account.
-pub async fn read_groups_of(account: &AccountId, cloud: &Confluence, context: &Context) -> Result<MemberOf, Error> {
+pub async fn read_groups_of(
+    account: &AccountId,
+    cloud: &Confluence,
+    request: &RequestId,
+    patience: Patience<'_>,
+) -> Result<MemberOf, Error> {
     let read = Instant::now();
-    let patience = Patience::Until(context.read_deadline);
-    let page = |start| cloud.member_of(account, start, &context.request, patience);
+    let page = |start| cloud.member_of(account, start, request, patience);
     let (groups, _) = walk::groups(Operation::MemberOf, page, |_, _| false).await?;
     Ok(MemberOf {
         read,

@@ -184,7 +184,11 @@ impl Directory {
 
     /// The group of that name; a team is none, as in a plan.
     async fn group_by_name_now(&self, name: &GroupName, context: &Context) -> Result<Option<Group>, Error> {
-        let found = self.groups.find_now(name, &self.cloud, context).await?;
+        let patience = Patience::Settling(context.read_deadline);
+        let found = self
+            .groups
+            .find_now(name, &self.cloud, &context.request, patience)
+            .await?;
         Ok(found.filter(|group| !group.team || self.process.settings.extender.show_teams))
     }
 
