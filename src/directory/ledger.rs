@@ -45,6 +45,8 @@ struct MemberChange {
 /// The groups we made and deleted.
 #[derive(Debug, Default)]
 struct GroupLog {
+    /// Another one after each change.
+    version: u64,
     created: HashMap<NameKey, Vec<Created>>,
     deleted: HashMap<GroupId, Instant>,
     /// When each view last made a group.
@@ -216,6 +218,7 @@ impl Ledger {
     pub fn group_created(&self, name: GroupName, group: Option<Group>, view: View) {
         let at = Instant::now();
         let mut groups = self.groups.lock();
+        groups.version += 1;
         groups.latest.insert(view, at);
         if group.is_none() {
             // It cannot be laid over a list: the list is to be read again once Cloud shows it.
@@ -231,6 +234,12 @@ impl Ledger {
             });
             groups.latest.retain(|_, at| at.elapsed() < self.keep);
         }
+    }
+
+    /// Which of our own changes there are: with the same ones, [`Self::created_since`] and [`Self::without_deleted`] say the
+    /// same of the same reading.
+    pub fn version_of_groups(&self) -> u64 {
+        self.groups.lock().version
     }
 
     /// A group may have been made or deleted; Cloud could not be asked.
@@ -254,6 +263,7 @@ impl Ledger {
     pub fn group_deleted(&self, group: &Group) {
         self.members.remove(&group.id);
         let mut groups = self.groups.lock();
+        groups.version += 1;
         groups.deleted.insert(group.id.clone(), Instant::now());
         if groups.deleted.len().is_power_of_two() {
             groups.deleted.retain(|_, at| at.elapsed() < self.keep);

@@ -10,32 +10,22 @@ use super::members::{Depth, Roster, overlaid};
 use super::stale::{Kept, Listed};
 use super::{Directory, Error};
 use crate::cloud::Profile;
-use crate::model::{AccountId, Context, Detail, GroupId, GroupName, Member, NameKey};
+use crate::model::{AccountId, Context, Detail, GroupId, GroupName, Listing, Member, NameKey};
 
 impl Directory {
     /// The names of all groups, sorted by name ignoring case.
     ///
     /// # Errors
     /// Cloud refuses, or cannot be asked and no older list may be told.
-    pub async fn list_groups(&self, context: &Context) -> Result<Listed<Vec<GroupName>>, Error> {
+    pub async fn list_groups(&self, context: &Context) -> Result<Listed<Arc<Listing<GroupName>>>, Error> {
         let (groups, ledger) = (&self.groups, &self.process.ledger);
         let ask = || groups.list(&self.cloud, ledger, self.view, context);
         let kept = || groups.kept(ledger, self.view);
-        let tell = async |list: Arc<List>| Ok(groups.current(&list, ledger, self.view));
+        let tell = async |list: Arc<List>| Ok(list);
         let Listed { list, age } = self.or_kept("groups", context, ask, kept, tell).await?;
-        let mut names: Vec<(NameKey, GroupName)> = list
-            .into_iter()
-            .map(|group| {
-                let key = group.name.key();
-                self.process.guard.notice(&group.id, &key);
-                (key, group.name)
-            })
-            .collect();
-        names.sort();
-        Ok(Listed {
-            list: names.into_iter().map(|(_, name)| name).collect(),
-            age,
-        })
+        let notice = |id: &GroupId, key: &NameKey| self.process.guard.notice(id, key);
+        let list = groups.names(&list, ledger, self.view, notice);
+        Ok(Listed { list, age })
     }
 
     /// The members of a group, sorted by shown name in lower case, then by account.
@@ -47,7 +37,7 @@ impl Directory {
         name: &GroupName,
         detail: Detail,
         context: &Context,
-    ) -> Result<Listed<Arc<Vec<Member>>>, Error> {
+    ) -> Result<Listed<Arc<Listing<Member>>>, Error> {
         let depth = match detail {
             Detail::Names | Detail::Basic => Depth::Whole,
             Detail::Extended => Depth::Briefed,
@@ -70,7 +60,7 @@ impl Directory {
         depth: Depth,
         detail: Detail,
         context: &Context,
-    ) -> Result<Arc<Vec<Member>>, Error> {
+    ) -> Result<Arc<Listing<Member>>, Error> {
         let asking = Asking::Cloud(&self.cloud, context);
         let mut purpose = Purpose::Read;
         let (group, roster) = loop {
@@ -129,7 +119,7 @@ impl Directory {
         overlay: &Overlay,
         detail: Detail,
         asking: Asking<'_>,
-    ) -> Result<Arc<Vec<Member>>, Error> {
+    ) -> Result<Arc<Listing<Member>>, Error> {
         let wants_profiles = detail != Detail::Names;
         let version = (overlay.version, self.identity.generation());
         if let Some(members) = roster.shown(version, wants_profiles) {
@@ -152,7 +142,8 @@ impl Directory {
         let is_complete = nameless.is_empty() || (wants_profiles && matches!(asking, Asking::Cloud(..)));
         let mut members = self.show(&rows, nameless, asking).await?;
         members.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
-        let members = Arc::new(members.into_iter().map(|(_, _, member)| member).collect());
+        let members: Vec<Member> = members.into_iter().map(|(_, _, member)| member).collect();
+        let members = Arc::new(Listing::from(members));
         roster.keep_shown(version, is_complete, &members);
         Ok(members)
     }

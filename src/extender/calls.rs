@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::{Either, select};
+use http::header::{CONTENT_ENCODING, VARY};
 use http::{HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 
@@ -11,12 +13,13 @@ use super::auth::Admitted;
 use super::body::{self, Lost};
 use super::dates::Pattern;
 use super::delivery::Delivered;
+use super::prepared::{accepts_gzip, prepared};
 use super::query::Query;
 use super::reply::{STALE, Told};
 use super::wire::{self, Dates, Words};
 use super::{Call, Error, Extender, Request, options};
 use crate::directory::{self, Change, Conduct, Directory, Order, What};
-use crate::model::{Context, Detail, GroupName, OperationId};
+use crate::model::{Context, Detail, Form, GroupName, Listing, OperationId};
 use crate::settings::seconds;
 
 /// From so many bytes on a body is read on a thread of its own: the milliseconds that it takes are everybody else's, too.
@@ -25,7 +28,7 @@ const LARGE_BODY: usize = 256 * 1024;
 /// A success.
 pub(super) struct Success {
     /// The whole body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// How many names were skipped, of a changing call.
     pub skipped: Option<usize>,
     /// The operation behind it, which has a report.
@@ -40,15 +43,31 @@ pub(super) struct Success {
 
 impl Success {
     /// A success with this body and nothing further to say.
-    pub(super) fn of(body: Vec<u8>) -> Self {
+    pub(super) fn of(body: impl Into<Bytes>) -> Self {
         Self {
-            body,
+            body: body.into(),
             skipped: None,
             report: None,
             conduct: Conduct::Real,
             delivered: None,
             headers: Vec::new(),
         }
+    }
+
+    /// The answer to a list, in the form in which it is asked for.
+    async fn told<T>(listing: &Listing<T>, form: Form, compress_from: usize, make: impl FnOnce() -> Vec<u8>) -> Self {
+        let (body, is_compressed) = prepared(listing, form, compress_from, make).await;
+        let mut success = Self::of(body);
+        // A cache on the way must not give the one to who wants the other, though it is told to keep neither.
+        success
+            .headers
+            .push((VARY, HeaderValue::from_static("accept-encoding")));
+        if is_compressed {
+            success
+                .headers
+                .push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+        }
+        success
     }
 
     /// The same, marked with the age of what it tells if Cloud could not be asked.
@@ -91,18 +110,28 @@ impl Extender {
                 let detail = query.detail();
                 let members = directory.list_members(&group()?, detail, &context()).await;
                 let members = members.map_err(|error| self.failed(error))?;
-                let pattern = match query.first("dateFormat").filter(|text| !text.trim().is_empty()) {
+                let text = query.first("dateFormat").filter(|text| !text.trim().is_empty());
+                let text = text.filter(|_| detail == Detail::Extended);
+                let pattern = match text {
                     // Quirk: a bad pattern is noticed only when dates are to be written, and answered 500 with Java's
                     // message (docs/compatibility.md, "Dates"): the group is looked up first.
-                    Some(text) if detail == Detail::Extended => Pattern::compile(text)
+                    Some(text) => Pattern::compile(text)
                         .map_err(|error| Error::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?,
-                    _ => Pattern::default(),
+                    None => Pattern::default(),
+                };
+                let form = Form {
+                    page,
+                    detail,
+                    dates: text.map(Box::from),
+                    is_compressed: self.may_compress(request),
                 };
                 let dates = Dates {
                     pattern: &pattern,
                     zone: &self.zone,
                 };
-                return Ok(Success::of(wire::members(&members.list, page, detail, dates)).aged(members.age));
+                let make = || wire::members(&members.list.rows, page, detail, dates);
+                let told = Success::told(&members.list, form, extender.compress_from_bytes, make).await;
+                return Ok(told.aged(members.age));
             }
             Call::GetGroups => {
                 let page = query
@@ -113,14 +142,25 @@ impl Extender {
                     .await
                     .map_err(|error| self.failed(error))?;
                 let scope = &admitted.scope;
-                let age = groups.age;
-                let body = if scope.holds_all_groups() {
-                    wire::groups(&groups.list, page)
+                let list = if scope.holds_all_groups() {
+                    groups.list
                 } else {
-                    let all = groups.list.iter().filter(|group| scope.holds_group(group.as_str()));
-                    wire::groups(&all.cloned().collect::<Vec<_>>(), page)
+                    let all = groups
+                        .list
+                        .rows
+                        .iter()
+                        .filter(|group| scope.holds_group(group.as_str()));
+                    Arc::new(Listing::from(all.cloned().collect::<Vec<_>>()))
                 };
-                return Ok(Success::of(body).aged(age));
+                let form = Form {
+                    page,
+                    detail: Detail::Names,
+                    dates: None,
+                    is_compressed: self.may_compress(request),
+                };
+                let make = || wire::groups(&list.rows, page);
+                let told = Success::told(&list, form, extender.compress_from_bytes, make).await;
+                return Ok(told.aged(groups.age));
             }
             Call::AddUsers => (What::Members(Change::Add, group()?), &wire::ADD_USERS),
             Call::RemoveUsers => (What::Members(Change::Remove, group()?), &wire::REMOVE_USERS),
@@ -143,6 +183,10 @@ impl Extender {
         };
         let told = Arc::clone(&request.told);
         self.change(words, order, directory, &context(), &told).await
+    }
+
+    fn may_compress(&self, request: &Request) -> bool {
+        self.settings.extender.compress_from_bytes > 0 && accepts_gzip(&request.headers)
     }
 
     /// Has a bulk call carried out, or joins the same one, and waits for its answer.

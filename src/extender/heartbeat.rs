@@ -70,7 +70,7 @@ fn chunks(mut state: State) -> impl Stream<Item = Result<Bytes, Cut>> + Send + S
                 if let Some(turn) = state.record.take_turn() {
                     state.delivery.keep(turn);
                 }
-                Ok(Bytes::from(success.body))
+                Ok(success.body)
             }
             Err(_) => Err(Cut),
         }))

@@ -3,7 +3,7 @@
 //! Every route is on this screen; a request goes through the checks in the order the contract gives them (401, 404,
 //! 405, 406, 403, 413, 400, the group). `target`, `query` and `body` read requests; `auth` judges who asks;
 //! `calls` put the question to the domain, `report` tells what became of a changing call; `wire`, `dates`, `error`,
-//! `reply` and `heartbeat` write answers, `delivery` tells who wants to know that one was written. It must never know
+//! `prepared`, `reply` and `heartbeat` write answers, `delivery` tells who wants to know that one was written. It must never know
 //! a word of Cloud's API, and an account id only in a report.
 
 pub mod auth;
@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod heartbeat;
 mod options;
 mod origin;
+mod prepared;
 mod query;
 mod reply;
 mod report;

@@ -1,5 +1,7 @@
 //! What a request's path means. Pure.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 /// A path below the API's base, taken apart.
@@ -28,8 +30,8 @@ pub fn parse(raw: &str, prefixes: &[String]) -> Option<Target> {
     // Cut before empty segments go: `getUsers/;jsessionid=1` names no group.
     let segments = raw.split('/').filter_map(|segment| segment.split(';').next());
     let segments = segments.filter(|segment| !segment.is_empty());
-    let decoded: Vec<String> = segments.map(decode).collect::<Option<_>>()?;
-    let decoded: Vec<&str> = decoded.iter().map(String::as_str).collect();
+    let decoded: Vec<Cow<'_, str>> = segments.map(decode).collect::<Option<_>>()?;
+    let decoded: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
     prefixes.iter().find_map(|prefix| {
         let mut rest = decoded.as_slice();
         for wanted in prefix.split('/').filter(|segment| !segment.is_empty()) {
@@ -54,7 +56,7 @@ pub fn parse(raw: &str, prefixes: &[String]) -> Option<Target> {
 }
 
 /// One segment, percent-decoded once, as UTF-8. A `+` is a plus, `%2F` a slash.
-fn decode(text: &str) -> Option<String> {
+fn decode(text: &str) -> Option<Cow<'_, str>> {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
@@ -64,10 +66,7 @@ fn decode(text: &str) -> Option<String> {
             }
         }
     }
-    percent_decode_str(text)
-        .decode_utf8()
-        .ok()
-        .map(std::borrow::Cow::into_owned)
+    percent_decode_str(text).decode_utf8().ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The words both sides share: names, ids, callers, outcomes. Nothing here knows HTTP, JSON or a file format.
 
 mod bulk;
+mod listing;
 pub mod report;
 mod request;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use unicode_normalization::UnicodeNormalization;
 
 pub use bulk::{Fate, OperationId, OperationKind, Outcome, Skip, Verdict};
+pub use listing::{Form, Listing, Prints};
 pub use report::{Report, SnapshotGroup, Summary};
 pub use request::{Caller, Context, Effort, Flow, RequestId, Rights, Share, Wait, Waits};
 

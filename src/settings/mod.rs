@@ -121,6 +121,7 @@ pub struct Extender {
     pub recovery: Recovery,
     pub recovery_max_age_s: u64,
     pub heartbeat_s: u64,
+    pub compress_from_bytes: usize,
 }
 
 /// What an entry of `extender.protected_groups` begins with that is a group's id and not its name.

@@ -72,7 +72,12 @@ impl World {
         settings.cache.read_lag_s = 1;
         change(&mut settings);
         let (facade, admin, stop, task) = serve(&settings).await;
-        let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let client = Client::builder()
+            .no_proxy()
+            .no_gzip()
+            .tls_certs_only([])
+            .build()
+            .unwrap();
         Self {
             cloud,
             facade,

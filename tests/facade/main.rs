@@ -24,6 +24,7 @@ mod books;
 mod certificates;
 mod changes;
 mod compatibility;
+mod compressed;
 mod concurrency;
 mod costs;
 mod credentials;

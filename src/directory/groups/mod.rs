@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use moka::future::Cache;
 
 use super::ledger::{Ledger, View};
@@ -13,7 +14,7 @@ use super::members::{LONGEST_LIFE, forget, joined};
 use super::{Error, walk};
 use crate::cloud::{Admin, Confluence, GROUPS, Group, Operation, PAGE, Patience};
 use crate::metrics::Metrics;
-use crate::model::{Context, GroupId, GroupName, NameKey, RequestId};
+use crate::model::{Context, GroupId, GroupName, Listing, NameKey, RequestId};
 use crate::settings;
 
 /// Up to so many names are looked up one by one without asking how long the list of all groups is.
@@ -32,6 +33,8 @@ pub struct List {
     is_whole: bool,
     groups: Vec<Group>,
     by_key: HashMap<NameKey, Vec<usize>>,
+    /// As it was told last, and with which changes of ours.
+    told: ArcSwapOption<(u64, Arc<Listing<GroupName>>)>,
 }
 
 impl List {
@@ -48,6 +51,7 @@ impl List {
             is_whole: true,
             groups,
             by_key,
+            told: ArcSwapOption::empty(),
         }
     }
 
@@ -166,10 +170,10 @@ impl Groups {
         ledger: &Arc<Ledger>,
         view: View,
         context: &Context,
-    ) -> Result<Vec<Group>, Error> {
+    ) -> Result<Arc<List>, Error> {
         if let Some(list) = self.fresh_list(self.life, ledger, view).await {
             self.metrics.looked_up("groups", "hit");
-            return Ok(self.current(&list, ledger, view));
+            return Ok(list);
         }
         self.metrics.looked_up("groups", "miss");
         let (cache, last) = (self.list.clone(), self.last.clone());
@@ -183,25 +187,22 @@ impl Groups {
             };
             cache.try_get_with((), read).await
         });
-        let list = match joined(load.await)? {
-            Ok(list) => list,
+        match joined(load.await)? {
+            Ok(list) => Ok(list),
             Err(unread) => match (&*unread, self.last.get(&()).await) {
-                (Unread::Failed(error), _) => return Err(error.clone()),
+                (Unread::Failed(error), _) => Err(error.clone()),
                 (Unread::Torn, Some(last))
                     if last.read.elapsed() <= self.moving_life && !ledger.groups_are_stale(last.read, view) =>
                 {
-                    last
+                    Ok(last)
                 }
-                (Unread::Torn, _) => {
-                    return Err(Error::Unavailable {
-                        retry_after: Duration::from_secs(5),
-                        cause: "groups are being made or deleted while they are read, so no complete list can be told"
-                            .to_owned(),
-                    });
-                }
+                (Unread::Torn, _) => Err(Error::Unavailable {
+                    retry_after: Duration::from_secs(5),
+                    cause: "groups are being made or deleted while they are read, so no complete list can be told"
+                        .to_owned(),
+                }),
             },
-        };
-        Ok(self.current(&list, ledger, view))
+        }
     }
 
     async fn fresh_list(&self, life: Duration, ledger: &Ledger, view: View) -> Option<Arc<List>> {
@@ -216,8 +217,38 @@ impl Groups {
         None
     }
 
+    /// The names on a list with our own changes laid over it, sorted ignoring case. `notice` is told of every group when they
+    /// are put together, which is once as long as neither changes.
+    pub fn names(
+        &self,
+        list: &List,
+        ledger: &Ledger,
+        view: View,
+        notice: impl Fn(&GroupId, &NameKey),
+    ) -> Arc<Listing<GroupName>> {
+        // Before the changes are read: one that comes meanwhile makes it older than it is.
+        let version = ledger.version_of_groups();
+        if let Some(told) = list.told.load().as_deref().filter(|told| told.0 == version) {
+            return Arc::clone(&told.1);
+        }
+        let mut names: Vec<(NameKey, GroupName)> = self
+            .current(list, ledger, view)
+            .into_iter()
+            .map(|group| {
+                let key = group.name.key();
+                notice(&group.id, &key);
+                (key, group.name)
+            })
+            .collect();
+        names.sort();
+        let names: Vec<GroupName> = names.into_iter().map(|(_, name)| name).collect();
+        let names = Arc::new(Listing::from(names));
+        list.told.store(Some(Arc::new((version, Arc::clone(&names)))));
+        names
+    }
+
     /// A list with our own changes laid over it, and without teams unless they are shown.
-    pub fn current(&self, list: &List, ledger: &Ledger, view: View) -> Vec<Group> {
+    fn current(&self, list: &List, ledger: &Ledger, view: View) -> Vec<Group> {
         let known: HashSet<&GroupId> = list.groups.iter().map(|group| &group.id).collect();
         let mut created = ledger.created_since(list.read, None, view);
         created.retain(|group| !known.contains(&group.id));

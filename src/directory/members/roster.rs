@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use arc_swap::ArcSwapOption;
 use tokio::sync::OnceCell;
 
 use crate::cloud::Profile;
 use crate::directory::Error;
-use crate::model::{AccountId, Member};
+use crate::model::{AccountId, Listing, Member};
 
 /// How much of a group is read, from the least to the most. Whoever wants less is content with more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ pub struct Roster {
     pub rows: Vec<Arc<Profile>>,
     pub ids: HashSet<AccountId>,
     /// The rows as the legacy side shows them, for one version of our own changes.
-    shown: Mutex<Option<Shown>>,
+    shown: ArcSwapOption<Shown>,
     /// Filled once the rows' names are known: whoever comes meanwhile waits.
     learned: OnceCell<()>,
 }
@@ -48,12 +48,12 @@ pub struct Roster {
 /// Under which circumstances a roster's rows were made ready to be shown: our own changes, and what was known of names.
 pub type Version = (u64, (u64, u64));
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Shown {
     version: Version,
     /// Every row has what Cloud knows of it, not only what the map knows.
     complete: bool,
-    members: Arc<Vec<Member>>,
+    members: Arc<Listing<Member>>,
 }
 
 impl Roster {
@@ -65,7 +65,7 @@ impl Roster {
             took: read.elapsed(),
             rows,
             ids,
-            shown: Mutex::new(None),
+            shown: ArcSwapOption::empty(),
             learned: OnceCell::new(),
         }
     }
@@ -81,20 +81,20 @@ impl Roster {
     }
 
     /// The rows as they are shown, if they were made for this version, and complete if `complete` is asked for.
-    pub fn shown(&self, version: Version, complete: bool) -> Option<Arc<Vec<Member>>> {
-        let shown = self.shown.lock();
+    pub fn shown(&self, version: Version, complete: bool) -> Option<Arc<Listing<Member>>> {
+        let shown = self.shown.load();
         let shown = shown
             .as_ref()
             .filter(|shown| shown.version == version && (shown.complete || !complete))?;
         Some(Arc::clone(&shown.members))
     }
 
-    pub fn keep_shown(&self, version: Version, complete: bool, members: &Arc<Vec<Member>>) {
-        *self.shown.lock() = Some(Shown {
+    pub fn keep_shown(&self, version: Version, complete: bool, members: &Arc<Listing<Member>>) {
+        self.shown.store(Some(Arc::new(Shown {
             version,
             complete,
             members: Arc::clone(members),
-        });
+        })));
     }
 }
 

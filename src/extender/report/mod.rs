@@ -200,7 +200,7 @@ mod tests {
         for format in ["json", "html"] {
             let holds = |query: &str| {
                 let body = asked(&format!("format={format}&{query}"), "").unwrap().body;
-                String::from_utf8(body).unwrap().contains("hopper")
+                String::from_utf8(body.to_vec()).unwrap().contains("hopper")
             };
             assert!(holds("") && holds("names=true") && holds("names="), "{format}");
             assert!(!holds("names=false") && !holds("names=FALSE"), "{format}");
@@ -212,7 +212,7 @@ mod tests {
         let page = asked("format=html", "").unwrap();
         let policy = page.headers.iter().find(|(name, _)| name == CONTENT_SECURITY_POLICY);
         let policy = policy.unwrap().1.to_str().unwrap();
-        let text = String::from_utf8(page.body).unwrap();
+        let text = String::from_utf8(page.body.to_vec()).unwrap();
         let style = text.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
         let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(style));
         assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
