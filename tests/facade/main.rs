@@ -52,6 +52,7 @@ mod passthrough;
 mod patience;
 mod privacy;
 mod random;
+mod refusals;
 mod reload;
 mod reports;
 mod robustness;

@@ -16,7 +16,7 @@ const CALLS: &str = "xft_for-two-calls";
 const CHIEF: &str = "xft_sees-reports-of-teams";
 const UNAUTHORISED: &str = "Client must be authenticated as an administrator to access this resource.";
 
-fn token(name: &str, token: &str, lines: &str) -> String {
+pub fn token(name: &str, token: &str, lines: &str) -> String {
     let sha256 = digest(token);
     format!("[[token]]\nname = \"{name}\"\nsha256 = \"{sha256}\"\n{lines}")
 }
@@ -173,7 +173,7 @@ async fn wait_for(world: &World, result: &str, times: u64) {
     panic!("the accounts were not {result} {times} times");
 }
 
-fn account(name: &str, password: &str, lines: &str) -> String {
+pub fn account(name: &str, password: &str, lines: &str) -> String {
     let cheap = argon2::Argon2::from(argon2::Params::new(8, 1, 1, None).unwrap());
     let hash = cheap.hash_password(password.as_bytes()).unwrap();
     format!("[[account]]\nname = \"{name}\"\npassword = \"{hash}\"\n{lines}")
