@@ -171,6 +171,22 @@ fn audit(settings: &Settings, expected: Option<Head>, metrics: Metrics) -> Resul
     Audit::open(&settings.state_dir, limits, expected, metrics).map_err(|e| format!("state_dir: {e}"))
 }
 
+/// What travels in the clear beyond this machine because the settings say that it is meant.
+#[must_use]
+pub fn in_the_clear(settings: &Settings) -> Vec<&'static str> {
+    let inbound = &settings.inbound;
+    let is_heard =
+        !inbound.listen.ip().is_loopback() && inbound.tls_cert_file.is_none() && inbound.trusted_proxies.is_empty();
+    let is_operator_heard = settings.admin.listen.is_some_and(|listen| !listen.ip().is_loopback());
+    let callers = "inbound.allow_cleartext: whoever is on the way can read callers' passwords and tokens";
+    let operators = "admin.allow_cleartext: whoever is on the way can read the operator's token";
+    let told = [(is_heard, callers), (is_operator_heard, operators)];
+    told.into_iter()
+        .filter(|(is_so, _)| *is_so)
+        .map(|(_, told)| told)
+        .collect()
+}
+
 /// The file in the state directory whose token opens the operations at the operator's listener, where no other is set:
 /// whoever may read it may as well read the journal.
 pub const OPERATORS_TOKEN: &str = "operator.token";
@@ -309,8 +325,8 @@ impl Server {
             (Mode::Accounts, None) => return Err(one("inbound.accounts_file is missing".to_owned())),
             (Mode::Passthrough, _) => Door::Passthrough(Box::new(Passthrough::new(visitors(), &settings))),
         };
-        if !settings.inbound.listen.ip().is_loopback() && tls.is_none() {
-            tracing::warn!("inbound.listen is open to others without TLS: put a proxy that speaks TLS before it");
+        for told in in_the_clear(&settings) {
+            tracing::warn!("{told}");
         }
         let extender = Extender::new(Arc::clone(&settings), door, metrics.clone()).map_err(|e| one(e.to_string()))?;
         let map = map::Watch::new(&settings, map_read, map, metrics.clone());

@@ -39,12 +39,17 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })?;
     let format = if args.json { Format::Json } else { Format::Text };
     let mut report = Report::new(format);
-    match settings.validate() {
+    let valid = settings.validate();
+    let is_valid = valid.is_ok();
+    match valid {
         Ok(()) => report.good(
             "settings",
             format_args!("mode {:?}, {}", settings.inbound.mode, settings.cloud.base_url),
         ),
         Err(faults) => report.faults("settings", &faults),
+    }
+    for told in server::in_the_clear(&settings).into_iter().filter(|_| is_valid) {
+        report.warning("settings", told, "use TLS, or a proxy that speaks it");
     }
     match server::load_accounts(&settings) {
         Ok(Some(accounts)) => {
