@@ -31,6 +31,9 @@ use crate::metrics::Metrics;
 /// watch over the credentials.)
 const FAULT_COUNTS: Duration = Duration::from_secs(30);
 
+/// Tells when something ends, as far as that is known.
+pub type Ends = Box<dyn Fn() -> Option<Timestamp> + Send + Sync>;
+
 /// What the operator's listener shows.
 pub struct Admin {
     client: Arc<Client>,
@@ -42,6 +45,8 @@ pub struct Admin {
     token: SecretString,
     /// What opens `/operations`, which tells who asked for what, and changes it: never nothing.
     operators_token: SecretString,
+    /// When the certificate of the other listener ends, where it speaks TLS.
+    certificate: Option<Ends>,
     attempts: Attempts,
     /// Networks from which a right token came: nobody there is held back by others' guesses.
     proven: moka::sync::Cache<IpAddr, ()>,
@@ -65,6 +70,32 @@ struct Ready {
     changes_refused: Option<String>,
     cloud: CloudState,
     credentials: Vec<CredentialState>,
+    /// Of the listener for callers, where it speaks TLS; it makes nothing unready either.
+    certificate: Option<CertificateState>,
+}
+
+#[derive(Serialize)]
+struct CertificateState {
+    /// `good`, `ends_soon`, `over`.
+    state: &'static str,
+    ends: Option<String>,
+}
+
+impl CertificateState {
+    fn of(ends: Option<Timestamp>) -> Self {
+        Self {
+            state: word(Ahead::of(ends, Timestamp::now())),
+            ends: ends.map(|ends| ends.to_string()),
+        }
+    }
+}
+
+fn word(ahead: Ahead) -> &'static str {
+    match ahead {
+        Ahead::Over => "over",
+        Ahead::Days(_) => "ends_soon",
+        Ahead::Unknown | Ahead::Long => "good",
+    }
 }
 
 /// A credential for Cloud. That it ends soon, or was refused where there is another, makes nothing unready.
@@ -80,10 +111,8 @@ struct CredentialState {
 impl From<CredentialStanding> for CredentialState {
     fn from(standing: CredentialStanding) -> Self {
         let state = match standing.ahead(Timestamp::now()) {
-            Ahead::Over => "over",
-            _ if standing.refused.is_some() => "refused",
-            Ahead::Days(_) => "ends_soon",
-            Ahead::Unknown | Ahead::Long => "good",
+            Ahead::Unknown | Ahead::Long | Ahead::Days(_) if standing.refused.is_some() => "refused",
+            ahead => word(ahead),
         };
         Self {
             name: standing.name,
@@ -125,11 +154,19 @@ impl Admin {
             credentials,
             token,
             operators_token,
+            certificate: None,
             attempts: Attempts::new(BURST, REFILL),
             proven: moka::sync::Cache::new(MAX_PROVEN),
             refusals: Refusals::default(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// The same, which tells when the certificate of the other listener ends, where that speaks TLS.
+    #[must_use]
+    pub fn telling_end(mut self, certificate: Option<Ends>) -> Self {
+        self.certificate = certificate;
+        self
     }
 
     /// From now on the program is not ready any more.
@@ -255,6 +292,7 @@ impl Admin {
                 fault,
             },
             credentials: self.credentials.standing().await.into_iter().map(Into::into).collect(),
+            certificate: self.certificate.as_ref().map(|ends| CertificateState::of(ends())),
         };
         let status = if ready {
             StatusCode::OK

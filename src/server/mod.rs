@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -132,6 +133,12 @@ pub fn check_files(settings: &Settings) -> Result<Vec<String>, Faults> {
     } else {
         Err(Faults(faults))
     }
+}
+
+/// When the certificate that the settings name ends, if it can be read.
+#[must_use]
+pub fn certificate_ends(settings: &Settings) -> Option<Timestamp> {
+    tls::Files::of(&settings.inbound)?.read().ok()?.ends
 }
 
 /// Journal and audit. Where one of them cannot be used nothing is changed, and reads go on.
@@ -331,6 +338,10 @@ impl Server {
         let extender = Extender::new(Arc::clone(&settings), door, metrics.clone()).map_err(|e| one(e.to_string()))?;
         let map = map::Watch::new(&settings, map_read, map, metrics.clone());
         let watch = credentials::Watch::new(credentials.clone(), metrics.clone(), Arc::clone(&client), eyes.clone());
+        let certificate = tls.as_ref().map(|watch| {
+            let current = watch.current();
+            Box::new(move || current.ends()) as admin::Ends
+        });
         let admin = Admin::new(
             client,
             Arc::clone(&process),
@@ -339,7 +350,8 @@ impl Server {
             credentials,
             settings.admin.token.clone(),
             operators_token(&settings).map_err(one)?,
-        );
+        )
+        .telling_end(certificate);
         Ok(Self {
             eyes,
             settings,
