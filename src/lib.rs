@@ -16,7 +16,7 @@
 //! * [`store`]: what outlives a restart: learned identities, the journal of operations; and the lock on the state directory.
 //! * [`reports`]: what became of bulk calls, as JSON; one form for callers, operators and the command line.
 //! * [`settings`], [`server`], [`admin`], [`cli`]: how all of it is set, run, watched and started. [`browser`] keeps
-//!   web pages out, [`private`] makes files that are their owner's alone.
+//!   web pages out, [`doors`] limits guesses and tells who was refused, [`private`] makes files that are their owner's alone.
 //! * [`migration`]: OFFLINE. Exports to an identity map, names in scripts, the readiness report.
 //! * `fuzzing`: what the fuzz targets call.
 //! * [`simulator`]: a Confluence Cloud small enough for a test, reached over HTTP alone.
@@ -47,6 +47,7 @@ pub mod browser;
 pub mod cli;
 pub mod cloud;
 pub mod directory;
+pub mod doors;
 pub mod extender;
 #[doc(hidden)]
 pub mod fuzzing;

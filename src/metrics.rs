@@ -82,6 +82,13 @@ pub struct Key {
     pub credential: String,
 }
 
+/// Labels of a certificate of the facade's own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Certificate {
+    /// The setting that names its file.
+    pub file: &'static str,
+}
+
 /// Labels of a refusal of a credential for Cloud.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Refusal {
@@ -130,6 +137,8 @@ pub struct Metrics {
     pub cloud_outage: Gauge,
     /// Seconds until a credential ends, where that is known.
     pub credential_seconds_left: Family<Key, Gauge>,
+    /// Seconds until the server's certificate ends, where there is one.
+    pub certificate_seconds_left: Family<Certificate, Gauge>,
     /// Refusals of credentials.
     pub credential_refusals: Family<Refusal, Counter>,
     /// Cache look-ups.
@@ -240,6 +249,11 @@ impl Metrics {
             "Seconds until a credential for Cloud ends, where that is known",
             Family::<Key, Gauge>::default()
         );
+        let certificate_seconds_left = register!(
+            "certificate_seconds_left",
+            "Seconds until the server's certificate ends",
+            Family::<Certificate, Gauge>::default()
+        );
         let credential_refusals = register!(
             "credential_refusals",
             "Refusals of credentials by Cloud",
@@ -324,6 +338,7 @@ impl Metrics {
             cloud_quota_left,
             cloud_outage,
             credential_seconds_left,
+            certificate_seconds_left,
             credential_refusals,
             lookups,
             stale_answers,
@@ -359,6 +374,12 @@ impl Metrics {
             credential: setting.to_owned(),
         };
         self.credential_seconds_left.get_or_create(&label).set(seconds);
+    }
+
+    /// Tells when the certificate of this setting ends.
+    pub fn certificate_ends(&self, file: &'static str, seconds: i64) {
+        let label = Certificate { file };
+        self.certificate_seconds_left.get_or_create(&label).set(seconds);
     }
 
     /// Counts a look-up in `cache`.

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who may use whom.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("metrics", &[]),
     ("settings", &[]),
     ("browser", &[]),
+    ("doors", &[]),
     ("private", &[]),
     ("simulator", &[]),
     ("migration", &["model"]),
@@ -23,11 +24,19 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ),
     (
         "extender",
-        &["browser", "directory", "metrics", "model", "reports", "settings"],
+        &[
+            "browser",
+            "directory",
+            "doors",
+            "metrics",
+            "model",
+            "reports",
+            "settings",
+        ],
     ),
     (
         "admin",
-        &["browser", "cloud", "directory", "metrics", "model", "reports"],
+        &["browser", "cloud", "directory", "doors", "metrics", "model", "reports"],
     ),
     (
         "server",
@@ -36,6 +45,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
             "audit",
             "cloud",
             "directory",
+            "doors",
             "extender",
             "metrics",
             "model",

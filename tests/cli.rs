@@ -312,6 +312,29 @@ fn account_entries_made_on_the_command_line_let_their_owner_in() {
 }
 
 #[test]
+fn groups_with_a_comma_between_them_make_no_entry() {
+    for kind in ["hash", "token"] {
+        let ended = bare()
+            .args(["account", kind, "--name", "ci", "--groups", "team-a,team-b"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!((ended.status.code(), text(&ended.stdout)), (Some(2), String::new()));
+        assert!(text(&ended.stderr).contains("comma"), "{}", text(&ended.stderr));
+    }
+    let two = bare()
+        .args([
+            "account", "token", "--name", "ci", "--groups", "team a", "--groups", "team-b",
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        text(&two.stdout).contains("groups = [\"team a\", \"team-b\"]\n"),
+        "{two:?}"
+    );
+}
+
+#[test]
 fn a_health_check_of_nobody_fails() {
     let ended = bare()
         .args(["healthcheck", "--address", "127.0.0.1:1"])

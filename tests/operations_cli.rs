@@ -174,7 +174,7 @@ async fn an_operation_is_listed_shown_and_taken_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_token_and_the_address_come_from_the_settings() {
-    let world = World::start("operators-token").await;
+    let world = World::start("the-operators-token").await;
     let before = world.cloud.state().await;
     let id = world.add(&["user000020"]).await;
     let config = world.directory.path().join("facade.toml");
@@ -190,11 +190,11 @@ async fn the_token_and_the_address_come_from_the_settings() {
     let refused = undo();
     assert_eq!(refused.status.code(), Some(2));
     assert!(
-        said(&refused).contains("admin.token") && !said(&refused).contains("operators-token"),
+        said(&refused).contains("admin.token") && !said(&refused).contains("the-operators-token"),
         "{refused:?}"
     );
     assert_ne!(world.cloud.state().await, before);
-    write("operators-token");
+    write("the-operators-token");
     let done = undo();
     assert_eq!(done.status.code(), Some(0), "{done:?}");
     assert_eq!(world.cloud.state().await, before);
@@ -234,7 +234,7 @@ fn what_cannot_be_read_or_asked_is_said() {
     });
     let strange = operations(
         &["undo", id, "--address", &address],
-        &[("FACADE__ADMIN__TOKEN", "somebodys")],
+        &[("FACADE__ADMIN__TOKEN", "somebodys-own-token")],
     );
     stranger.join().unwrap();
     assert_eq!(strange.status.code(), Some(2));

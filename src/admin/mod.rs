@@ -1,16 +1,18 @@
 //! The operator's listener: is it alive, is it ready, what are its figures, what became of operations. It calls nobody to
-//! find out; only taking an operation back asks Cloud, and changes it.
+//! find out; only taking an operation back asks Cloud, and changes it. Guesses at its token are limited as those at accounts'.
 
 mod operations;
 mod wire;
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,12 +23,16 @@ use warp::Filter as _;
 use crate::browser;
 use crate::cloud::{Ahead, Client, CredentialStanding, Credentials};
 use crate::directory::{Directory, Process};
+use crate::doors::{Attempts, Cause, Peer, Refusal, Refusals, network};
 use crate::metrics::Metrics;
 
 /// For so long a failed exchange with Cloud counts against readiness. Not for ever: what is not ready gets no requests,
 /// and without requests nothing would ever find out that Cloud is back. (A refused credential is asked about by the
 /// watch over the credentials.)
 const FAULT_COUNTS: Duration = Duration::from_secs(30);
+
+/// Tells when something ends, as far as that is known.
+pub type Ends = Box<dyn Fn() -> Option<Timestamp> + Send + Sync>;
 
 /// What the operator's listener shows.
 pub struct Admin {
@@ -39,8 +45,20 @@ pub struct Admin {
     token: SecretString,
     /// What opens `/operations`, which tells who asked for what, and changes it: never nothing.
     operators_token: SecretString,
+    /// When the certificate of the other listener ends, where it speaks TLS.
+    certificate: Option<Ends>,
+    attempts: Attempts,
+    /// Networks from which a right token came: nobody there is held back by others' guesses.
+    proven: moka::sync::Cache<IpAddr, ()>,
+    refusals: Refusals,
     stopping: AtomicBool,
 }
+
+/// How many wrong tokens one network may show at once, and how soon one more.
+const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+const REFILL: Duration = Duration::from_secs(6);
+/// Only whoever had a right token is kept.
+const MAX_PROVEN: u64 = 1024;
 
 #[derive(Serialize)]
 struct Ready {
@@ -52,6 +70,32 @@ struct Ready {
     changes_refused: Option<String>,
     cloud: CloudState,
     credentials: Vec<CredentialState>,
+    /// Of the listener for callers, where it speaks TLS; it makes nothing unready either.
+    certificate: Option<CertificateState>,
+}
+
+#[derive(Serialize)]
+struct CertificateState {
+    /// `good`, `ends_soon`, `over`.
+    state: &'static str,
+    ends: Option<String>,
+}
+
+impl CertificateState {
+    fn of(ends: Option<Timestamp>) -> Self {
+        Self {
+            state: word(Ahead::of(ends, Timestamp::now())),
+            ends: ends.map(|ends| ends.to_string()),
+        }
+    }
+}
+
+fn word(ahead: Ahead) -> &'static str {
+    match ahead {
+        Ahead::Over => "over",
+        Ahead::Days(_) => "ends_soon",
+        Ahead::Unknown | Ahead::Long => "good",
+    }
 }
 
 /// A credential for Cloud. That it ends soon, or was refused where there is another, makes nothing unready.
@@ -67,10 +111,8 @@ struct CredentialState {
 impl From<CredentialStanding> for CredentialState {
     fn from(standing: CredentialStanding) -> Self {
         let state = match standing.ahead(Timestamp::now()) {
-            Ahead::Over => "over",
-            _ if standing.refused.is_some() => "refused",
-            Ahead::Days(_) => "ends_soon",
-            Ahead::Unknown | Ahead::Long => "good",
+            Ahead::Unknown | Ahead::Long | Ahead::Days(_) if standing.refused.is_some() => "refused",
+            ahead => word(ahead),
         };
         Self {
             name: standing.name,
@@ -112,8 +154,19 @@ impl Admin {
             credentials,
             token,
             operators_token,
+            certificate: None,
+            attempts: Attempts::new(BURST, REFILL),
+            proven: moka::sync::Cache::new(MAX_PROVEN),
+            refusals: Refusals::default(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// The same, which tells when the certificate of the other listener ends, where that speaks TLS.
+    #[must_use]
+    pub fn telling_end(mut self, certificate: Option<Ends>) -> Self {
+        self.certificate = certificate;
+        self
     }
 
     /// From now on the program is not ready any more.
@@ -127,16 +180,15 @@ impl Admin {
         path: &str,
         query: &str,
         headers: &HeaderMap,
+        peer: IpAddr,
         body: impl Stream<Item = Result<B, E>>,
     ) -> Response<Bytes> {
-        // That the process lives is no secret, and the container's own health check has no token.
-        if path != "/live" && !self.may(headers) {
-            return plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
-        }
         let is_about_operations = path == "/operations" || path.starts_with("/operations/");
-        if is_about_operations && !bears(headers, &self.operators_token) {
-            let text = "the bearer token of admin.token is needed, or that of operator.token in state_dir\n";
-            return plain(StatusCode::UNAUTHORIZED, text);
+        // That the process lives is no secret, and the container's own health check has no token.
+        if path != "/live"
+            && let Some(refused) = self.refuses(headers, peer, is_about_operations)
+        {
+            return refused;
         }
         if let Some(answer) = self.operations(method, path, query, headers, body).await {
             return answer;
@@ -157,13 +209,62 @@ impl Admin {
         }
     }
 
-    /// With a token: whoever has it. Without: whoever is on this machine, and no web page whose name was made to
-    /// point here.
-    fn may(&self, headers: &HeaderMap) -> bool {
-        if self.token.expose_secret().is_empty() {
-            return browser::is_for_loopback(headers) && !browser::is_cross_site(headers);
+    /// What is said to whoever may not ask. With a token may whoever has it; without, whoever is on this machine, and no web
+    /// page whose name was made to point here; but for operations.
+    fn refuses(&self, headers: &HeaderMap, peer: IpAddr, is_about_operations: bool) -> Option<Response<Bytes>> {
+        let needs_none = self.token.expose_secret().is_empty();
+        if needs_none && (!browser::is_for_loopback(headers) || browser::is_cross_site(headers)) {
+            self.refuse(Cause::WebPage, peer);
+            return Some(plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n"));
         }
-        bears(headers, &self.token)
+        if needs_none && !is_about_operations {
+            return None;
+        }
+        let unauthorised = || {
+            let text = if needs_none {
+                "the bearer token of admin.token is needed, or that of operator.token in state_dir\n"
+            } else {
+                "a bearer token is needed\n"
+            };
+            plain(StatusCode::UNAUTHORIZED, text)
+        };
+        let Some(shown) = bearer(headers) else {
+            self.refuse(Cause::NoCredential, peer);
+            return Some(unauthorised());
+        };
+        let network = network(peer);
+        let is_proven = self.proven.contains_key(&network);
+        if !is_proven && !self.attempts.admits("", peer) {
+            self.refuse(Cause::HeldBack, peer);
+            let mut response = plain(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many wrong tokens from this address\n",
+            );
+            let seconds = HeaderValue::from(REFILL.as_secs());
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+            return Some(response);
+        }
+        // What operations ask for is the token of the settings, where there is one.
+        if !bool::from(shown.as_bytes().ct_eq(self.operators_token.expose_secret().as_bytes())) {
+            self.refuse(Cause::OperatorsToken, peer);
+            return Some(unauthorised());
+        }
+        if !is_proven {
+            self.attempts.forgive("", peer);
+            self.proven.insert(network, ());
+        }
+        None
+    }
+
+    fn refuse(&self, cause: Cause, peer: IpAddr) {
+        self.refusals.tell(&Refusal {
+            cause,
+            account: None,
+            is_known: false,
+            peer,
+            request: None,
+            detail: Some("the operator's listener"),
+        });
     }
 
     async fn ready(&self) -> Response<Bytes> {
@@ -191,6 +292,7 @@ impl Admin {
                 fault,
             },
             credentials: self.credentials.standing().await.into_iter().map(Into::into).collect(),
+            certificate: self.certificate.as_ref().map(|ends| CertificateState::of(ends())),
         };
         let status = if ready {
             StatusCode::OK
@@ -205,11 +307,8 @@ impl Admin {
     }
 }
 
-fn bears(headers: &HeaderMap, token: &SecretString) -> bool {
-    headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
-        .is_some_and(|shown| shown.as_bytes().ct_eq(token.expose_secret().as_bytes()).into())
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 /// The filter behind which every request is answered.
@@ -219,12 +318,15 @@ pub fn filter(admin: Arc<Admin>) -> warp::filters::BoxedFilter<(warp::reply::Res
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
         .then(
-            move |method, path: warp::path::FullPath, query: String, headers, body| {
+            move |method, path: warp::path::FullPath, query: String, headers, peer: Option<Peer>, body| {
                 let admin = Arc::clone(&admin);
                 async move {
-                    let answer = admin.answer(&method, path.as_str(), &query, &headers, body).await;
+                    let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                    let peer = peer.map_or(unknown, |Peer(address)| address.ip().to_canonical());
+                    let answer = admin.answer(&method, path.as_str(), &query, &headers, peer, body).await;
                     warp::reply::Reply::into_response(answer)
                 }
             },

@@ -49,8 +49,9 @@ enum Command {
 /// What the entry says beyond its role.
 #[derive(Clone, Debug, clap::Args)]
 struct More {
-    /// For these groups alone, `*` for any letters: --groups 'team-*' 'project x' (default: all)
-    #[arg(long, value_name = "NAME", num_args = 1..)]
+    /// For these groups alone, `*` for any letters: --groups 'team-*' 'project x', or --groups once for each (default:
+    /// all). A name with a comma in it is written into the entry by hand
+    #[arg(long, value_name = "NAME", num_args = 1.., value_parser = group)]
     groups: Vec<String>,
     /// For these calls alone: --operations getUsers addUsers (default: all that the role allows)
     #[arg(long, value_name = "CALL", num_args = 1.., value_delimiter = ',')]
@@ -88,6 +89,16 @@ impl More {
             },
         }
     }
+}
+
+/// One name of a group. A comma is a letter of it: whoever types one most likely means two.
+fn group(text: &str) -> Result<String, String> {
+    if text.contains(',') {
+        let fault = "a comma is part of a group's name: give several names apart (--groups a b), and write a name that has \
+                     one into the entry by hand";
+        return Err(fault.to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Prints the entry asked for.
@@ -286,6 +297,28 @@ mod tests {
         assert!(entry.ends_with(lines), "{entry}");
         let scope = Accounts::parse(&entry).unwrap().account("sync").unwrap().scope;
         assert!(scope.holds_group("TEAM-a") && scope.holds_group("p\"x") && !scope.holds_group("x"));
+    }
+
+    #[test]
+    fn groups_are_given_apart_and_a_comma_between_them_is_refused() {
+        let groups = |words: &str| {
+            let args = typed(&words.split(' ').collect::<Vec<_>>());
+            args.map(|args| match args.command {
+                Command::Hash { more, .. } | Command::Token { more, .. } => more.groups,
+            })
+        };
+        assert_eq!(groups("hash --groups a b --groups c").unwrap(), ["a", "b", "c"]);
+        for words in ["token --name ci --groups a,b", "hash --groups a --groups b, c"] {
+            let refused = groups(words).unwrap_err().to_string();
+            assert!(
+                refused.contains("comma") && refused.contains("--groups a b"),
+                "{refused}"
+            );
+        }
+        assert_eq!(
+            groups("token --name ci --operations getUsers,getGroups").unwrap(),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

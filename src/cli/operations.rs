@@ -244,6 +244,9 @@ impl Facade {
                 "{address} wants another token than admin.token or state_dir has, or is not asked as a name of this machine"
             );
         }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            bail!("{address} was shown too many wrong tokens from this machine: try again in a few seconds");
+        }
         let text = answer.bytes().await.with_context(|| format!("{address} hung up"))?;
         let body = serde_json::from_slice(&text)
             .with_context(|| format!("what listens at {address} is no facade of this version"))?;

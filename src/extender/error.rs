@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::auth::Denied;
 use crate::directory::{self, Conduct};
+use crate::doors::Cause;
 use crate::model::OperationId;
 
 /// An answer that is not a success.
@@ -18,6 +19,8 @@ pub struct Error {
     pub message: Option<String>,
     /// Headers besides the usual ones.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Why its caller is refused, if he is: for the log.
+    pub refusal: Option<Cause>,
 }
 
 const LOGIN_REASON: HeaderName = HeaderName::from_static("x-seraph-loginreason");
@@ -31,11 +34,18 @@ impl Error {
             status,
             message: Some(message.into()),
             headers: Vec::new(),
+            refusal: None,
         }
     }
 
     fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// The same, because of who asks.
+    pub fn because(mut self, cause: Cause) -> Self {
+        self.refusal = Some(cause);
         self
     }
 
@@ -68,6 +78,7 @@ impl Error {
             status: StatusCode::NOT_FOUND,
             message: None,
             headers: Vec::new(),
+            refusal: None,
         }
     }
 
@@ -84,18 +95,18 @@ impl Error {
 
     /// 403 for a request that a web page may have sent.
     pub fn cross_site() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "XSRF check failed")
+        Self::new(StatusCode::FORBIDDEN, "XSRF check failed").because(Cause::WebPage)
     }
 
     /// 403 for a reader who wants to change something.
     pub fn not_an_administrator() -> Self {
-        Self::new(StatusCode::FORBIDDEN, UNAUTHORISED)
+        Self::new(StatusCode::FORBIDDEN, UNAUTHORISED).because(Cause::NotAdministrator)
     }
 
     /// 403 for a caller whose account is not for this call.
     pub fn operation_out_of_scope(call: &str) -> Self {
         let text = format!("Client may not call {call}: it is not among the operations of its account.");
-        Self::new(StatusCode::FORBIDDEN, text)
+        Self::new(StatusCode::FORBIDDEN, text).because(Cause::Operation)
     }
 
     /// 403 for a caller whose account is not for this group, nor for so many others.
@@ -106,7 +117,7 @@ impl Error {
                 "Client may not use group {group:?} and {others} more: they are not among the groups of its account."
             ),
         };
-        Self::new(StatusCode::FORBIDDEN, text)
+        Self::new(StatusCode::FORBIDDEN, text).because(Cause::Group)
     }
 
     /// 403 for a caller from a network that is not allowed.
@@ -115,11 +126,14 @@ impl Error {
             StatusCode::FORBIDDEN,
             "Client may not access this resource from its address.",
         )
+        .because(Cause::Network)
     }
 
     /// 429 for a caller who asks too much.
     pub fn too_many_requests(retry_after: Duration) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded.").with(RETRY_AFTER, whole_seconds(retry_after))
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded.")
+            .with(RETRY_AFTER, whole_seconds(retry_after))
+            .because(Cause::TooMany)
     }
 
     /// 401, or 503 where the credential cannot be judged. `challenge`: ask for Basic credentials.
@@ -152,8 +166,12 @@ impl Error {
             directory::Error::AmbiguousGroup { .. } | directory::Error::TooManyRemovals { .. } => {
                 Self::new(StatusCode::CONFLICT, message)
             }
-            directory::Error::Refused { forbidden: true, .. } if own_credential => Self::not_an_administrator(),
-            directory::Error::Refused { .. } if own_credential => Self::denied(Denied::WrongPassword, false),
+            directory::Error::Refused { forbidden: true, .. } if own_credential => {
+                Self::not_an_administrator().because(Cause::RefusedByCloud)
+            }
+            directory::Error::Refused { .. } if own_credential => {
+                Self::denied(Denied::WrongPassword, false).because(Cause::RefusedByCloud)
+            }
             directory::Error::Refused { .. } => Self::new(StatusCode::BAD_GATEWAY, message),
             directory::Error::Unavailable { retry_after, .. } => Self::unavailable(message, retry_after),
             directory::Error::Interrupted {

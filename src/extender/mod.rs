@@ -45,6 +45,7 @@ use self::reply::{Record, Told};
 use self::target::Target;
 use self::turns::{Turn, Turns};
 use crate::browser;
+use crate::doors::{Cause, Peer, Refusals};
 use crate::metrics::Metrics;
 use crate::model::{Caller, GroupName, Report, RequestId};
 use crate::settings::{Mode, Settings, seconds};
@@ -97,10 +98,6 @@ impl Asked {
     }
 }
 
-/// Where a connection comes from; the accept loop puts it into each request.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
-
 /// One inbound request, its body not read yet.
 struct Request {
     id: RequestId,
@@ -124,6 +121,7 @@ pub struct Extender {
     zone: dates::Zone,
     turns: Arc<Turns>,
     metrics: Metrics,
+    refusals: Refusals,
 }
 
 /// What a client may call a request; anything else gets an id of ours.
@@ -142,6 +140,7 @@ impl Extender {
             door,
             zone,
             metrics,
+            refusals: Refusals::default(),
         })
     }
 
@@ -192,7 +191,7 @@ impl Extender {
     }
 
     async fn answer(self: Arc<Self>, request: Request) -> warp::reply::Response {
-        let record = Record::of(&request, self.metrics.clone());
+        let record = Record::of(&request, self.metrics.clone(), self.refusals.clone());
         let told = Arc::clone(&request.told);
         let period = seconds(self.settings.extender.heartbeat_s);
         // To HTTP/1.0 an answer of unknown length ends with its connection: half of it would look whole.
@@ -233,7 +232,7 @@ impl Extender {
         }
         if self.is_rebound(request) {
             // Before its credential, which the page may have set: for the browser it asks its own site.
-            return Err(Error::cross_site());
+            return Err(Error::cross_site().because(Cause::HostName));
         }
         let query = Query::parse(&request.query);
         let is_foreign = browser::is_cross_site(&request.headers);
@@ -304,9 +303,16 @@ impl Extender {
     async fn admit(&self, request: &Request, query: &Query) -> Result<(Admitted, Turn), Error> {
         let admitted = self.door.admit(&request.headers, request.origin.client(), &request.id);
         let admitted = admitted.await.map_err(|denied| {
-            tracing::info!(request = %request.id, peer = %request.origin, reason = ?denied, "not let in");
             let asks = denied == auth::Denied::NoCredential && query.first("os_authType") == Some("basic");
-            Error::denied(denied, asks || self.settings.inbound.always_challenge)
+            let (claimed, cause) = self.door.explain(&denied, &request.headers);
+            if let Some(claimed) = claimed {
+                let _ = request.told.claimed.set(claimed);
+            }
+            let error = Error::denied(denied, asks || self.settings.inbound.always_challenge);
+            match cause {
+                Some(cause) => error.because(cause),
+                None => error,
+            }
         })?;
         let turn = self.turns.take(&admitted.caller);
         let turn = turn.map_err(|many| Error::too_many_requests(many.retry_after))?;

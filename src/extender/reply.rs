@@ -11,12 +11,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Notify;
 use warp::reply::Reply as _;
 
+use super::auth::Claimed;
 use super::calls::Success;
 use super::delivery::Delivery;
 use super::origin::Origin;
 use super::turns::Turn;
 use super::{Error, Request, wire};
 use crate::directory::{Conduct, Watch};
+use crate::doors::{Cause, Refusal, Refusals};
 use crate::metrics::{Inbound, Metrics};
 use crate::model::{OperationId, RequestId};
 
@@ -34,6 +36,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 pub(super) struct Told {
     /// Who asks.
     pub caller: OnceLock<String>,
+    /// Who says to be asking, of one who was not let in.
+    pub claimed: OnceLock<Claimed>,
     /// The name of the call.
     pub call: OnceLock<&'static str>,
     /// Whether it changes anything, of a changing call.
@@ -56,10 +60,11 @@ pub(super) struct Record {
     from: Instant,
     told: Arc<Told>,
     metrics: Metrics,
+    refusals: Refusals,
 }
 
 impl Record {
-    pub(super) fn of(request: &Request, metrics: Metrics) -> Self {
+    pub(super) fn of(request: &Request, metrics: Metrics, refusals: Refusals) -> Self {
         Self {
             id: request.id.clone(),
             origin: request.origin,
@@ -68,6 +73,7 @@ impl Record {
             from: Instant::now(),
             told: Arc::clone(&request.told),
             metrics,
+            refusals,
         }
     }
 
@@ -110,6 +116,9 @@ impl Record {
     /// What became of an answer whose head was sent before that was known.
     pub(super) fn ended(&self, error: Option<&Error>) {
         if let Some(error) = error {
+            if let Some(cause) = error.refusal {
+                self.tell_refusal(cause, error.message.as_deref());
+            }
             tracing::warn!(request = %self.id, cause = error.message.as_deref(), "failed with the head sent: the connection is cut");
         }
         self.answered(error.map_or(StatusCode::OK, |error| error.status));
@@ -150,7 +159,31 @@ impl Record {
         response
     }
 
+    /// Who was refused and why, for whoever is asked about it at night.
+    fn tell_refusal(&self, cause: Cause, message: Option<&str>) {
+        let told = &self.told;
+        let admitted = told.caller.get().map(|name| (name.as_str(), true));
+        let claimed = || {
+            told.claimed
+                .get()
+                .map(|claimed| (claimed.name.as_str(), claimed.is_known))
+        };
+        let name = admitted.or_else(claimed);
+        self.refusals.tell(&Refusal {
+            cause,
+            account: name.map(|(name, _)| name),
+            is_known: name.is_some_and(|(_, is_known)| is_known),
+            peer: self.origin.client(),
+            request: Some(self.id.as_str()),
+            // What the others say is the same for everybody.
+            detail: message.filter(|_| matches!(cause, Cause::Group | Cause::Operation)),
+        });
+    }
+
     fn fail(&self, error: &Error) -> Response<Bytes> {
+        if let Some(cause) = error.refusal {
+            self.tell_refusal(cause, error.message.as_deref());
+        }
         let mut response = match &error.message {
             Some(message) => {
                 if error.status.is_server_error() {

@@ -22,7 +22,8 @@ use warp::filters::BoxedFilter;
 use super::line::{Answers, Line, Pulse, Socket, Steady, Wanted, Watched};
 use super::places::{Activity, Busy, Entry, Place, Places, Share};
 use super::tls;
-use crate::extender::{Delivery, Peer};
+use crate::doors::{Cause, Peer, Refusal, Refusals};
+use crate::extender::Delivery;
 use crate::metrics::Metrics;
 use crate::settings::Network;
 
@@ -110,6 +111,7 @@ impl Open {
 
 /// Serves until `stop`; then accepts no more, and returns the connections that are left.
 pub async fn serve(listener: TcpListener, service: Service, limits: Limits, stop: CancellationToken) -> Open {
+    let refusals = Refusals::default();
     let places = Places::new(limits.connections, limits.connections_of_one);
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -131,7 +133,7 @@ pub async fn serve(listener: TcpListener, service: Service, limits: Limits, stop
         };
         let Some(share) = limits.share(peer.ip()) else {
             service.metrics.connection_closed("network");
-            tracing::debug!(%peer, "a connection from a network that is not allowed");
+            refusals.tell(&refused(peer, Cause::Network, None));
             continue;
         };
         let entry = places.enter(peer.ip(), share);
@@ -146,6 +148,7 @@ pub async fn serve(listener: TcpListener, service: Service, limits: Limits, stop
             handshake: limits.handshake,
             standstill: limits.standstill,
             metrics: service.metrics.clone(),
+            refusals: refusals.clone(),
         };
         let patience = limits.head;
         let (http, watcher, filter, stop) = (http.clone(), graceful.watcher(), service.filter.clone(), stop.clone());
@@ -173,6 +176,18 @@ pub async fn serve(listener: TcpListener, service: Service, limits: Limits, stop
     Open(graceful)
 }
 
+/// Somebody with whom nothing was spoken.
+fn refused(peer: SocketAddr, cause: Cause, detail: Option<&str>) -> Refusal<'_> {
+    Refusal {
+        cause,
+        account: None,
+        is_known: false,
+        peer: peer.ip().to_canonical(),
+        request: None,
+        detail,
+    }
+}
+
 /// One connection that was accepted.
 struct Connection {
     peer: SocketAddr,
@@ -180,6 +195,7 @@ struct Connection {
     handshake: Duration,
     standstill: Duration,
     metrics: Metrics,
+    refusals: Refusals,
 }
 
 impl Connection {
@@ -201,6 +217,11 @@ impl Connection {
                 None => Socket::Plain(socket),
                 Some(tls) => match tokio::time::timeout(self.handshake, tls.acceptor().accept(socket)).await {
                     Ok(Ok(socket)) => Socket::Tls(Box::new(socket)),
+                    // Not one who hung up: one who was refused, or refuses us.
+                    Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                        let why = error.to_string();
+                        return self.refusals.tell(&refused(peer, Cause::Handshake, Some(&why)));
+                    }
                     Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake"),
                     Err(_elapsed) => return tracing::debug!(%peer, "TLS handshake: too slow"),
                 },

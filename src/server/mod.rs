@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -134,6 +135,12 @@ pub fn check_files(settings: &Settings) -> Result<Vec<String>, Faults> {
     }
 }
 
+/// When the certificate that the settings name ends, if it can be read.
+#[must_use]
+pub fn certificate_ends(settings: &Settings) -> Option<Timestamp> {
+    tls::Files::of(&settings.inbound)?.read().ok()?.ends
+}
+
 /// Journal and audit. Where one of them cannot be used nothing is changed, and reads go on.
 fn books(settings: &Settings, metrics: &Metrics) -> Books {
     let open = || {
@@ -169,6 +176,22 @@ fn audit(settings: &Settings, expected: Option<Head>, metrics: Metrics) -> Resul
         keep_files: settings.audit.keep_files,
     };
     Audit::open(&settings.state_dir, limits, expected, metrics).map_err(|e| format!("state_dir: {e}"))
+}
+
+/// What travels in the clear beyond this machine because the settings say that it is meant.
+#[must_use]
+pub fn in_the_clear(settings: &Settings) -> Vec<&'static str> {
+    let inbound = &settings.inbound;
+    let is_heard =
+        !inbound.listen.ip().is_loopback() && inbound.tls_cert_file.is_none() && inbound.trusted_proxies.is_empty();
+    let is_operator_heard = settings.admin.listen.is_some_and(|listen| !listen.ip().is_loopback());
+    let callers = "inbound.allow_cleartext: whoever is on the way can read callers' passwords and tokens";
+    let operators = "admin.allow_cleartext: whoever is on the way can read the operator's token";
+    let told = [(is_heard, callers), (is_operator_heard, operators)];
+    told.into_iter()
+        .filter(|(is_so, _)| *is_so)
+        .map(|(_, told)| told)
+        .collect()
 }
 
 /// The file in the state directory whose token opens the operations at the operator's listener, where no other is set:
@@ -309,12 +332,16 @@ impl Server {
             (Mode::Accounts, None) => return Err(one("inbound.accounts_file is missing".to_owned())),
             (Mode::Passthrough, _) => Door::Passthrough(Box::new(Passthrough::new(visitors(), &settings))),
         };
-        if !settings.inbound.listen.ip().is_loopback() && tls.is_none() {
-            tracing::warn!("inbound.listen is open to others without TLS: put a proxy that speaks TLS before it");
+        for told in in_the_clear(&settings) {
+            tracing::warn!("{told}");
         }
         let extender = Extender::new(Arc::clone(&settings), door, metrics.clone()).map_err(|e| one(e.to_string()))?;
         let map = map::Watch::new(&settings, map_read, map, metrics.clone());
         let watch = credentials::Watch::new(credentials.clone(), metrics.clone(), Arc::clone(&client), eyes.clone());
+        let certificate = tls.as_ref().map(|watch| {
+            let current = watch.current();
+            Box::new(move || current.ends()) as admin::Ends
+        });
         let admin = Admin::new(
             client,
             Arc::clone(&process),
@@ -323,7 +350,8 @@ impl Server {
             credentials,
             settings.admin.token.clone(),
             operators_token(&settings).map_err(one)?,
-        );
+        )
+        .telling_end(certificate);
         Ok(Self {
             eyes,
             settings,

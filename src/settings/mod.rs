@@ -70,6 +70,7 @@ pub struct Inbound {
     pub tls_key_file: Option<PathBuf>,
     #[serde(deserialize_with = "optional_path")]
     pub tls_client_ca_file: Option<PathBuf>,
+    pub allow_cleartext: bool,
     pub tls_handshake_timeout_s: u64,
     pub reload_s: u64,
     #[serde(deserialize_with = "networks")]
@@ -194,6 +195,7 @@ pub struct Admin {
     pub token: SecretString,
     #[serde(deserialize_with = "optional_path")]
     pub token_file: Option<PathBuf>,
+    pub allow_cleartext: bool,
 }
 
 /// Section `log`.

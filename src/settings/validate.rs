@@ -4,6 +4,9 @@ use secrecy::ExposeSecret as _;
 
 use super::{Cloud, Faults, Mode, NameKind, Network, PROTECTED_ID, Settings};
 
+/// Of the operator's token, which takes back whatever was done. Even at ten thousand guesses a second, for ever.
+const SHORTEST_TOKEN: usize = 16;
+
 impl Settings {
     /// Every value that cannot be meant.
     ///
@@ -22,10 +25,16 @@ impl Settings {
             inbound.mode != Mode::Open || loopback,
             "inbound.mode = \"open\" lets anybody in who reaches the listener: inbound.listen must be a loopback address",
         );
+        // Mode `open` carries no credential, and is at home on loopback alone.
         check(
-            inbound.mode != Mode::Passthrough || loopback || inbound.tls_cert_file.is_some(),
-            "inbound.mode = \"passthrough\" carries API tokens: give inbound.tls_cert_file and tls_key_file, or listen on \
-             loopback",
+            inbound.mode == Mode::Open
+                || loopback
+                || inbound.tls_cert_file.is_some()
+                || !inbound.trusted_proxies.is_empty()
+                || inbound.allow_cleartext,
+            "inbound.listen is no loopback address, and callers' credentials would travel in the clear: give \
+             inbound.tls_cert_file and tls_key_file; or put a proxy that speaks TLS before it and name its address in \
+             inbound.trusted_proxies; or listen on loopback; or say inbound.allow_cleartext = true, if that is meant",
         );
         check(
             inbound.mode != Mode::Accounts || inbound.accounts_file.is_some(),
@@ -245,12 +254,25 @@ impl Settings {
             check(value <= longest, &format!("{key} must be at most {longest}"));
         }
 
+        let token = self.admin.token.expose_secret();
         if let Some(listen) = self.admin.listen {
             check(
-                listen.ip().is_loopback() || !self.admin.token.expose_secret().is_empty(),
+                listen.ip().is_loopback() || !token.is_empty(),
                 "admin.listen is not a loopback address: admin.token (or admin.token_file) is required",
             );
+            check(
+                listen.ip().is_loopback() || self.admin.allow_cleartext,
+                "admin.listen is no loopback address, and the operator's token would travel in the clear: listen on loopback, \
+                 with a proxy that speaks TLS or a collector beside it; or say admin.allow_cleartext = true, if that is meant",
+            );
         }
+        check(
+            token.is_empty() || token.len() >= SHORTEST_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic()),
+            &format!(
+                "admin.token has fewer than {SHORTEST_TOKEN} characters, or others than letters, digits and signs of ASCII: \
+                 openssl rand -hex 16 makes one"
+            ),
+        );
         if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
     }
 }

@@ -4,9 +4,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cloud::{Reply, send};
+use crate::doors::client_at;
 use crate::harness::{World, options};
 use crate::raw::exchange;
 use crate::worlds::refusal;
+
+/// The operator's token, where a test sets one.
+const TOKEN: &str = "the-operators-token";
 
 async fn get(world: &World, path: &str) -> Reply {
     send(world.client.get(format!("http://{}{path}", world.admin))).await
@@ -153,23 +157,35 @@ async fn the_figures_are_prometheus_text_with_bounded_labels() {
 async fn elsewhere_than_on_loopback_it_needs_a_token() {
     let said = refusal(|settings| settings.admin.listen = Some(([0, 0, 0, 0], 0).into())).await;
     assert!(said.contains("admin.token"), "{said}");
+    assert!(
+        said.contains("in the clear") && said.contains("admin.allow_cleartext"),
+        "{said}"
+    );
+    for token in ["operator", "a token with blanks"] {
+        let said = refusal(|settings| settings.admin.token = token.into()).await;
+        assert!(
+            said.contains("admin.token") && said.contains("openssl") && !said.contains(token),
+            "{said}"
+        );
+    }
     let world = World::start(options(1, &[]), |settings| {
         settings.admin.listen = Some(([0, 0, 0, 0], 0).into());
-        settings.admin.token = "operator".into();
+        settings.admin.token = TOKEN.into();
+        settings.admin.allow_cleartext = true;
     })
     .await;
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", world.admin.port());
     // The container's own health check has no token.
     assert_eq!(send(world.client.get(url("/live"))).await.status, 200);
     for path in ["/ready", "/metrics", "/nothing"] {
-        for token in [None, Some("operato"), Some("operatorr"), Some("")] {
+        for token in [None, Some(&TOKEN[1..])] {
             let mut request = world.client.get(url(path));
             if let Some(token) = token {
                 request = request.bearer_auth(token);
             }
             assert_eq!(send(request).await.status, 401, "{path} {token:?}");
         }
-        let answer = send(world.client.get(url(path)).bearer_auth("operator")).await;
+        let answer = send(world.client.get(url(path)).bearer_auth(TOKEN)).await;
         assert_eq!(answer.status, if path == "/nothing" { 404 } else { 200 }, "{path}");
     }
     // Whoever has the token may come under any name.
@@ -177,11 +193,36 @@ async fn elsewhere_than_on_loopback_it_needs_a_token() {
         world
             .client
             .get(url("/live"))
-            .bearer_auth("operator")
+            .bearer_auth(TOKEN)
             .header("host", "facade.example"),
     )
     .await;
     assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn guesses_at_the_operators_token_are_limited_and_hold_up_nobody_who_had_it_right_before() {
+    let world = World::start(options(1, &[]), |settings| settings.admin.token = TOKEN.into()).await;
+    let ask = async |last: u8, token: &str| {
+        let request = client_at(last).get(format!("http://{}/metrics", world.admin));
+        send(request.bearer_auth(token)).await
+    };
+    assert_eq!(ask(2, TOKEN).await.status, 200);
+    for last in [2, 3] {
+        let mut statuses: Vec<u16> = Vec::new();
+        for guess in 0..14 {
+            statuses.push(ask(last, &format!("guess-{guess:016}")).await.status);
+        }
+        assert!(statuses[..10].iter().all(|status| *status == 401), "{statuses:?}");
+        assert_eq!(statuses.contains(&429), last == 3, "{statuses:?}");
+    }
+    // Where it had been right, it is right still; elsewhere it is not even looked at.
+    assert_eq!(ask(2, TOKEN).await.status, 200);
+    let held = ask(3, TOKEN).await;
+    assert_eq!((held.status, held.header("retry-after")), (429, Some("6")));
+    assert_eq!(ask(4, TOKEN).await.status, 200);
+    let live = client_at(3).get(format!("http://{}/live", world.admin));
+    assert_eq!(send(live).await.status, 200, "it asks for no token");
 }
 
 #[tokio::test]

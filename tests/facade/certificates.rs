@@ -8,6 +8,7 @@ use reqwest::{Certificate, Client, Identity};
 
 use crate::cloud::{Reply, send};
 use crate::harness::{READER, World, options};
+use crate::program::{Program, bare};
 use crate::raw::Line;
 use crate::worlds::refusal;
 
@@ -27,8 +28,17 @@ impl Authority {
 
     /// A certificate for this machine, and its key.
     fn sign(&self) -> (String, String) {
+        self.sign_for(3650)
+    }
+
+    /// One that ends at the beginning of the day so many days from now.
+    fn sign_for(&self, days: i64) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let date = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date() + jiff::Span::new().days(days);
+        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(i32::from(date.year()), month, day);
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 
@@ -120,6 +130,85 @@ async fn a_new_certificate_is_used_without_a_restart_and_a_faulty_one_never() {
     wait_for(&world, "done").await;
     assert_eq!(get(&world, &second.client(None)).await.unwrap().status, 200);
     assert!(get(&world, &first.client(None)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_certificate_is_told_before_it_comes() {
+    let authority = Authority::new();
+    let world = world(&authority, |_| {}).await;
+    let ready = async || {
+        let answer = send(world.client.get(format!("http://{}/ready", world.admin))).await;
+        assert_eq!(answer.status, 200, "it makes nothing unready: {answer:?}");
+        answer.json()["certificate"].clone()
+    };
+    assert_eq!(ready().await["state"], "good");
+    // The figure comes with the first look.
+    let figure = async || {
+        let page = world.metrics().await;
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix("facade_certificate_seconds_left{file=\"inbound.tls_cert_file\"} "));
+        line.map(|seconds| seconds.parse::<i64>().unwrap())
+    };
+    let left = loop {
+        match figure().await {
+            Some(left) => break left,
+            None => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
+    };
+    assert!((3648 * 86_400..=3650 * 86_400).contains(&left), "{left}");
+    for (days, state) in [(20, "ends_soon"), (-1, "over"), (31 * 2, "good")] {
+        put(world.directory.path(), &authority.sign_for(days));
+        while ready().await["state"] != state {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert!(ready().await["ends"].as_str().unwrap().ends_with("T00:00:00Z"));
+    }
+    let without = World::with(1, &[]).await;
+    let body = send(without.client.get(format!("http://{}/ready", without.admin)))
+        .await
+        .json();
+    assert_eq!(body["certificate"], serde_json::Value::Null);
+    assert!(!without.metrics().await.contains("facade_certificate_seconds_left{"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_certificate_stands_in_the_log_and_in_check() {
+    let authority = Authority::new();
+    let cloud = crate::cloud::Cloud::start(options(1, &[])).await;
+    for (days, level, word) in [(20, "WARN", "warn"), (-1, "ERROR", "FAIL"), (60, "", "ok")] {
+        let directory = tempfile::tempdir().unwrap();
+        put(directory.path(), &authority.sign_for(days));
+        let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+        let files = [
+            ("FACADE__INBOUND__TLS_CERT_FILE", cert.to_str().unwrap()),
+            ("FACADE__INBOUND__TLS_KEY_FILE", key.to_str().unwrap()),
+        ];
+        let program = Program::start(&directory.path().join("state"), &cloud.url(""), &files);
+        tokio::task::block_in_place(|| program.serves());
+        let told = || {
+            let log = program.log();
+            let line = log
+                .iter()
+                .find(|line| line["message"].to_string().contains("the certificate of"));
+            line.map(|line| line["level"].as_str().unwrap().to_owned())
+        };
+        while !level.is_empty() && told().as_deref() != Some(level) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        drop(program);
+        let checked = tokio::task::block_in_place(|| {
+            let mut check = bare();
+            check.args(["check", "--patience", "5"]).envs(files);
+            check.env("FACADE__INBOUND__MODE", "open");
+            check.env("FACADE__STATE_DIR", directory.path().join("state"));
+            check.env("FACADE__CLOUD__BASE_URL", cloud.url(""));
+            check.output().unwrap()
+        });
+        let lines = String::from_utf8(checked.stdout).unwrap();
+        let line = lines.lines().find(|line| line.contains("inbound.tls_cert_file end"));
+        assert!(line.is_some_and(|line| line.starts_with(word)), "{lines}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use extender_facade::settings::{Mode, Network};
+use extender_facade::settings::{Mode, Network, Settings};
 use futures_util::future::join_all;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::json;
@@ -11,6 +11,7 @@ use crate::cloud::{Reply, send, try_send};
 use crate::errors::assert_error;
 use crate::harness::{ADMIN, READER, World, names, options};
 use crate::raw::{Line, head};
+use crate::worlds::refusal;
 
 const GROUPS: &str = "/rest/extender/1.0/group/getGroups";
 const NOT_FROM_THERE: &str = "Client may not access this resource from its address.";
@@ -202,6 +203,32 @@ async fn in_mode_open_callers_behind_a_proxy_are_told_apart_and_others_are_not()
         };
         assert_eq!(report("203.0.113.1").await, 200);
         assert_eq!(report("203.0.113.2").await, status, "{proxies:?}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_travel_in_the_clear_beyond_loopback_only_if_that_is_said() {
+    let anywhere = |settings: &mut Settings| settings.inbound.listen = ([0, 0, 0, 0], 0).into();
+    let said = refusal(anywhere).await;
+    for mend in [
+        "in the clear",
+        "inbound.tls_cert_file",
+        "inbound.trusted_proxies",
+        "loopback",
+        "inbound.allow_cleartext",
+    ] {
+        assert!(said.contains(mend), "{mend}: {said}");
+    }
+    // Meant, or with a proxy before it that speaks TLS.
+    for proxies in [&[][..], &["127.0.0.1"]] {
+        let world = World::start(options(1, &[]), |settings| {
+            anywhere(settings);
+            settings.inbound.trusted_proxies = networks(proxies);
+            settings.inbound.allow_cleartext = proxies.is_empty();
+        })
+        .await;
+        let url = format!("http://127.0.0.1:{}{GROUPS}", world.facade.port());
+        assert_eq!(send(world.client.get(url).bearer_auth(READER)).await.status, 200);
     }
 }
 

@@ -53,6 +53,7 @@ mod passthrough;
 mod patience;
 mod privacy;
 mod random;
+mod refusals;
 mod reload;
 mod reports;
 mod robustness;

@@ -416,7 +416,10 @@ async fn it_does_not_start_where_tokens_would_travel_in_the_clear() {
         all.inbound.listen = ([0, 0, 0, 0], 0).into();
     })
     .await;
-    assert!(said.contains("passthrough") && said.contains("tls_cert_file"), "{said}");
+    assert!(
+        said.contains("in the clear") && said.contains("tls_cert_file"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

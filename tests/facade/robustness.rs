@@ -133,8 +133,14 @@ async fn what_is_no_http_ends_its_own_connection_and_nothing_else() {
         }
     }
     let many: String = (0..300).map(|n| format!("x-{n}: y\n")).collect();
-    let answer = exchange(world.facade, head("GET", GROUPS, &many)).await;
-    assert_eq!(answer.status, 431, "{answer:?}");
+    for method in ["GET", "POST"] {
+        let answer = exchange(world.facade, head(method, GROUPS, &many)).await;
+        assert_eq!(answer.status, 431, "{answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("connection"), Some("close"));
+        let body = "{\"message\":\"Request head too large\",\"status-code\":431}";
+        assert_eq!(answer.text(), body);
+    }
     assert_eq!(world.get("getGroups").await.status, 200);
 }
 

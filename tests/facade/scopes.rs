@@ -16,7 +16,7 @@ const CALLS: &str = "xft_for-two-calls";
 const CHIEF: &str = "xft_sees-reports-of-teams";
 const UNAUTHORISED: &str = "Client must be authenticated as an administrator to access this resource.";
 
-fn token(name: &str, token: &str, lines: &str) -> String {
+pub fn token(name: &str, token: &str, lines: &str) -> String {
     let sha256 = digest(token);
     format!("[[token]]\nname = \"{name}\"\nsha256 = \"{sha256}\"\n{lines}")
 }
@@ -161,6 +161,47 @@ async fn reports_are_for_their_caller_and_for_operators_of_those_groups() {
     assert_eq!(world.report(own, TEAM, "").await.status, 200);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_read_only_within_the_groups_that_its_caller_is_for_now() {
+    let groups = [("team-red", 3), ("ops", 2)];
+    let world = World::start(options(9, &groups), |settings| settings.inbound.reload_s = 1).await;
+    let put = async |secret: &str, lines: &str, times: u64| {
+        let entry = token("sync", secret, &format!("role = \"administrator\"\n{lines}"));
+        std::fs::write(world.path("new.toml"), entry).unwrap();
+        std::fs::rename(world.path("new.toml"), world.path("accounts.toml")).unwrap();
+        wait_for(&world, "done", times).await;
+    };
+    put("xft_first", "", 1).await;
+    let users = json!({ "users": names(8, 1) });
+    let made = json!({ "groups": ["team-new", "ops-new"] });
+    let mut reports = Vec::new();
+    for (path, body) in [
+        ("addUsers/team-red", &users),
+        ("addUsers/ops", &users),
+        ("addGroups", &made),
+    ] {
+        let answer = post(&world, "xft_first", path, body.clone()).await;
+        reports.push(answer.header("x-facade-report").unwrap().to_owned());
+    }
+    let read = async |secret: &str| {
+        let mut statuses = Vec::new();
+        for id in &reports {
+            statuses.push(world.report(id, secret, "").await.status);
+        }
+        statuses
+    };
+    assert_eq!(read("xft_first").await, [200, 200, 200]);
+    // A new token of the same name is the same caller.
+    put("xft_second", "", 2).await;
+    assert_eq!(
+        (read("xft_first").await, read("xft_second").await),
+        (vec![401; 3], vec![200; 3])
+    );
+    // For fewer groups, what is told of the others is told no more; a report that has one of them is one of them.
+    put("xft_second", "groups = [\"team-*\"]\n", 3).await;
+    assert_eq!(read("xft_second").await, [200, 404, 404]);
+}
+
 /// Waits until the accounts were read anew.
 async fn wait_for(world: &World, result: &str, times: u64) {
     let wanted = format!("facade_file_reloads_total{{file=\"accounts\",result=\"{result}\"}} {times}");
@@ -173,7 +214,7 @@ async fn wait_for(world: &World, result: &str, times: u64) {
     panic!("the accounts were not {result} {times} times");
 }
 
-fn account(name: &str, password: &str, lines: &str) -> String {
+pub fn account(name: &str, password: &str, lines: &str) -> String {
     let cheap = argon2::Argon2::from(argon2::Params::new(8, 1, 1, None).unwrap());
     let hash = cheap.hash_password(password.as_bytes()).unwrap();
     format!("[[account]]\nname = \"{name}\"\npassword = \"{hash}\"\n{lines}")

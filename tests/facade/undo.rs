@@ -498,12 +498,12 @@ async fn only_an_operators_program_gives_orders() {
     assert_eq!(world.cloud.state().await, before);
 
     let closed = World::start(options(5, &[("g", 2)]), |settings| {
-        settings.admin.token = "operator".into()
+        settings.admin.token = "the-operators-token".into()
     })
     .await;
     let added = closed.users("addUsers/g", &names(4, 1)).await;
     let url = format!("http://{}/operations/{}/undo", closed.admin, id(&added));
-    for (token, status) in [("operato", 401), ("operator", 200)] {
+    for (token, status) in [("the-operators-toke", 401), ("the-operators-token", 200)] {
         let request = closed.client.post(&url).bearer_auth(token).body("{\"apply\":false}");
         assert_eq!(send(request).await.status, status);
     }

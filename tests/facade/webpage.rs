@@ -188,7 +188,7 @@ async fn it_reads_no_report() {
 
 #[tokio::test]
 async fn it_reads_and_changes_nothing_at_the_operators_listener() {
-    for token in ["", "operators-token"] {
+    for token in ["", "the-operators-token"] {
         let world = World::start(options(5, &[("g", 3)]), |settings| settings.admin.token = token.into()).await;
         let answer = world.users("addUsers/g", &["user000004"]).await;
         let id = answer.header("x-facade-report").unwrap().to_owned();

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -25,6 +26,7 @@ pub fn bare() -> Command {
 pub struct Program {
     child: Child,
     served: Receiver<(String, String)>,
+    log: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Program {
@@ -48,24 +50,32 @@ impl Program {
             .unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, served) = channel();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&log);
         // Read to its end: a full pipe would hold the program up.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let Ok(line) = serde_json::from_str::<Value>(&line) else {
                     continue;
                 };
+                kept.lock().unwrap().push(line.clone());
                 if line["message"] == "serving" {
                     let address = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
                     let _ = sender.send((address("inbound"), address("admin")));
                 }
             }
         });
-        Self { child, served }
+        Self { child, served, log }
     }
 
     /// Waits until it serves: its address for scripts, and the one for operators.
     pub fn serves(&self) -> (String, String) {
         self.served.recv_timeout(PATIENCE).expect("the program serves")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Vec<Value> {
+        self.log.lock().unwrap().clone()
     }
 
     /// `kill -SIGNAL`.

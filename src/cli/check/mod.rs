@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use self::doctor::Doctor;
 use self::report::{Format, Report};
 use super::start_log;
+use crate::cloud::Ahead;
 use crate::server;
 use crate::settings::{Mode, Settings};
 
@@ -39,12 +42,17 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })?;
     let format = if args.json { Format::Json } else { Format::Text };
     let mut report = Report::new(format);
-    match settings.validate() {
+    let valid = settings.validate();
+    let is_valid = valid.is_ok();
+    match valid {
         Ok(()) => report.good(
             "settings",
             format_args!("mode {:?}, {}", settings.inbound.mode, settings.cloud.base_url),
         ),
         Err(faults) => report.faults("settings", &faults),
+    }
+    for told in server::in_the_clear(&settings).into_iter().filter(|_| is_valid) {
+        report.warning("settings", told, "use TLS, or a proxy that speaks it");
     }
     match server::load_accounts(&settings) {
         Ok(Some(accounts)) => {
@@ -91,6 +99,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     check_files(&settings, &mut report)?;
+    check_certificate(&settings, &mut report);
     // No secret goes to an address that is at fault, which is told above.
     if settings.cloud.faults().is_empty() {
         let doctor = Doctor::new(&settings, Duration::from_secs(args.patience));
@@ -103,6 +112,27 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The end of the server's certificate, where there is one; that it cannot be read is told with the other files.
+fn check_certificate(settings: &Settings, report: &mut Report) {
+    let Some(ends) = server::certificate_ends(settings) else {
+        return;
+    };
+    let mend = "put a new one in its place; no restart is needed";
+    match Ahead::of(Some(ends), Timestamp::now()) {
+        Ahead::Over => {
+            let text = format_args!("inbound.tls_cert_file ended at {ends}, and clients refuse it");
+            report.mend("certificate", text, "expired", mend);
+        }
+        Ahead::Days(days) => {
+            let text = format_args!("inbound.tls_cert_file ends at {ends}, in {days} days");
+            report.warning("certificate", text, mend);
+        }
+        Ahead::Unknown | Ahead::Long => {
+            report.good("certificate", format_args!("inbound.tls_cert_file ends at {ends}"));
+        }
+    }
 }
 
 /// Tries the files that the settings name. A state directory of somebody else is left alone: what is made in it to try it

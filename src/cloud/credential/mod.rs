@@ -200,16 +200,24 @@ pub enum Ahead {
     Long,
 }
 
+impl Ahead {
+    /// Of what ends then, as of `now`.
+    #[must_use]
+    pub fn of(ends: Option<Timestamp>, now: Timestamp) -> Self {
+        match ends.map(|ends| ends.duration_since(now)) {
+            None => Self::Unknown,
+            Some(left) if !left.is_positive() => Self::Over,
+            Some(left) if left < WARN_BEFORE => Self::Days(left.as_hours() / 24),
+            Some(_) => Self::Long,
+        }
+    }
+}
+
 impl Standing {
     /// What it has before it, as of `now`.
     #[must_use]
     pub fn ahead(&self, now: Timestamp) -> Ahead {
-        match self.ends.map(|ends| ends.duration_since(now)) {
-            None => Ahead::Unknown,
-            Some(left) if !left.is_positive() => Ahead::Over,
-            Some(left) if left < WARN_BEFORE => Ahead::Days(left.as_hours() / 24),
-            Some(_) => Ahead::Long,
-        }
+        Ahead::of(self.ends, now)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::attempts::network;
+use crate::doors::network;
 
 /// A number of turns at once, and a bounded line before them that networks share. Clones are the same one.
 #[derive(Clone)]

@@ -1,7 +1,6 @@
 //! Who is calling, and through whose eyes Cloud is seen for them: three modes, one setting.
 
 pub mod accounts;
-mod attempts;
 mod credential;
 mod fair;
 mod passthrough;
@@ -20,6 +19,7 @@ pub use passthrough::Passthrough;
 pub use scope::Scope;
 
 use crate::directory::Directory;
+use crate::doors::Cause;
 use crate::model::{Caller, Report, RequestId};
 
 /// The door, in the mode that is set.
@@ -104,7 +104,49 @@ pub enum Denied {
     },
 }
 
+/// Who says to be asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The name of the entry, or what was sent as one.
+    pub name: String,
+    /// Whether it is an entry's.
+    pub is_known: bool,
+}
+
 impl Door {
+    /// Who was not let in and why, for the log alone: the answer does not tell a wrong password from an unknown account.
+    pub fn explain(&self, denied: &Denied, headers: &HeaderMap) -> (Option<Claimed>, Option<Cause>) {
+        let cause = match denied {
+            Denied::NoCredential => Cause::NoCredential,
+            Denied::WrongPassword if self.is_passthrough() => Cause::RefusedByCloud,
+            Denied::WrongPassword => Cause::WrongPassword,
+            Denied::LockedOut => Cause::HeldBack,
+            Denied::UnknownToken => Cause::UnknownToken,
+            // The facade's trouble and not the caller's: told as a failure.
+            Denied::Unavailable { .. } => return (None, None),
+        };
+        let shown = shown(headers);
+        let entry = match (self, &shown) {
+            (Self::Accounts(accounts, _), Some(Shown::Basic { name, .. })) => accounts.entry_named(name),
+            (Self::Accounts(accounts, _), Some(Shown::Bearer(token))) => accounts.entry_of(token.expose_secret()),
+            _ => None,
+        };
+        let cause = match (&entry, &cause) {
+            (Some(entry), Cause::WrongPassword | Cause::UnknownToken) if entry.has_expired => Cause::Expired,
+            (None, Cause::WrongPassword) => Cause::UnknownAccount,
+            _ => cause,
+        };
+        let claimed = match (entry, shown) {
+            (Some(entry), _) => Some(Claimed {
+                name: entry.name,
+                is_known: true,
+            }),
+            (None, Some(Shown::Basic { name, .. })) => Some(Claimed { name, is_known: false }),
+            (None, _) => None,
+        };
+        (claimed, Some(cause))
+    }
+
     /// Judges what a request shows.
     ///
     /// # Errors

@@ -14,10 +14,10 @@ use moka::policy::EvictionPolicy;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use super::attempts::{Attempts, Digest};
 use super::fair::{Lanes, NoPlace};
 use super::{Admitted, Denied, Role};
 use crate::directory::{self, Directory, Visitors};
+use crate::doors::{Attempts, Digest};
 use crate::model::{Caller, Context, NameKey, RequestId};
 use crate::settings::{Settings, seconds};
 

@@ -57,9 +57,10 @@ impl Extender {
     }
 }
 
-/// One's own reports, and an operator everybody's, as far as they are about groups that it is for.
+/// One's own reports, and an operator everybody's, as far as they are about groups that the entry is for now: a report names
+/// who is in them. The entry's name is who calls, so a new password or token of the same name reads on.
 fn may_see(caller: &Caller, scope: &Scope, report: &Report) -> bool {
-    report.caller_key == *caller.key || (caller.rights.operator && scope.holds_groups_of(report))
+    (report.caller_key == *caller.key || caller.rights.operator) && scope.holds_groups_of(report)
 }
 
 fn written(report: &Report, query: &Query, headers: &HeaderMap) -> Result<Success, Error> {

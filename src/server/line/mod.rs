@@ -18,10 +18,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 pub use self::steady::Steady;
+use self::unread::instead_of;
 use super::places::Activity;
 use crate::extender::{Delivered, Delivery, Lost};
 
 mod steady;
+mod unread;
 
 /// How long a connection that we have closed is listened to for a reset, if it matters.
 const LINGER: Duration = Duration::from_secs(5);
@@ -147,6 +149,8 @@ pub struct Line {
     socket: Option<Socket>,
     answers: Answers,
     activity: Arc<Activity>,
+    /// What is being written in the place of what hyper gave, and how much of it was.
+    instead: Option<(Vec<u8>, usize)>,
 }
 
 impl Line {
@@ -156,6 +160,7 @@ impl Line {
             socket: Some(socket),
             answers,
             activity,
+            instead: None,
         }
     }
 
@@ -169,6 +174,31 @@ impl Line {
         if self.answers.is_any_due() && self.socket.as_ref().is_none_or(|socket| is_hung_up(socket.tcp())) {
             self.answers.hung_up();
         }
+    }
+
+    /// Writes the whole of what stands in the place of `bytes`, if something does; told as hyper knows it, by their length.
+    /// While it is not done, hyper comes again with the same bytes.
+    fn write_instead(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<io::Result<usize>>> {
+        let Some((text, mut done)) = self.instead.take().or_else(|| instead_of(bytes).map(|text| (text, 0))) else {
+            return Poll::Ready(None);
+        };
+        while let Some(rest) = text.get(done..).filter(|rest| !rest.is_empty()) {
+            let written = match self.socket()? {
+                Socket::Plain(tcp) => Pin::new(tcp).poll_write(cx, rest),
+                Socket::Tls(tls) => Pin::new(tls).poll_write(cx, rest),
+            };
+            let Poll::Ready(written) = written else {
+                self.instead = Some((text, done));
+                return Poll::Pending;
+            };
+            self.after_writing(&written);
+            match written {
+                Ok(0) => return Poll::Ready(Some(Err(io::ErrorKind::WriteZero.into()))),
+                Ok(more) => done += more,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+        Poll::Ready(Some(Ok(bytes.len())))
     }
 
     fn after_writing(&self, written: &io::Result<usize>) {
@@ -204,6 +234,9 @@ impl AsyncRead for Line {
 impl AsyncWrite for Line {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.before_writing();
+        if let Some(written) = ready!(self.write_instead(cx, bytes)) {
+            return Poll::Ready(written);
+        }
         let written = ready!(match self.socket()? {
             Socket::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Socket::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
@@ -218,6 +251,12 @@ impl AsyncWrite for Line {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.before_writing();
+        // hyper gives a head without a body as one piece.
+        if let [head] = pieces
+            && let Some(written) = ready!(self.write_instead(cx, head))
+        {
+            return Poll::Ready(written);
+        }
         let written = ready!(match self.socket()? {
             Socket::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, pieces),
             Socket::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, pieces),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
 
 use super::hash::{Cost, HashingFailed, StoredHash};
-use super::{Verified, fold};
+use super::{Entry, Verified, fold};
 
 /// What a file holds.
 pub(super) struct Book {
@@ -114,6 +114,24 @@ impl Book {
             Some((verified, hash)) => (Some(verified), hash),
             None => (None, Arc::clone(&self.decoy)),
         }
+    }
+
+    /// The account of that name, as it is compared, valid or not.
+    pub(super) fn entry_named(&self, folded: &str, now: Timestamp) -> Option<Entry> {
+        let account = self.accounts.get(folded)?;
+        Some(Entry {
+            name: account.verified.name.clone(),
+            has_expired: !account.expires.is_valid(now),
+        })
+    }
+
+    /// The entry of that token, valid or not.
+    pub(super) fn entry_of(&self, sha256: &[u8; 32], now: Timestamp) -> Option<Entry> {
+        let token = self.tokens.get(sha256)?;
+        Some(Entry {
+            name: token.verified.name.clone(),
+            has_expired: !token.expires.is_valid(now),
+        })
     }
 
     /// The token of that name, as it is compared, if it is valid.

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::super::attempts::{Attempts, Digest, LONGEST_LIFE};
 use super::super::fair::{Lanes, NoPlace};
 use super::book::Book;
 use super::hash::StoredHash;
 use super::{Refused, Verified};
+use crate::doors::{Attempts, Digest, LONGEST_LIFE};
 
 /// The bounds of verification.
 #[derive(Debug, Clone)]

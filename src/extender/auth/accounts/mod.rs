@@ -89,6 +89,12 @@ pub struct Verified {
     pub scope: Arc<Scope>,
 }
 
+/// An entry of the file, valid or not.
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) has_expired: bool,
+}
+
 /// Why a credential was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -213,6 +219,16 @@ impl Accounts {
     #[must_use]
     pub fn token(&self, name: &str) -> Option<Verified> {
         self.book.load().token_named(&fold(name), Timestamp::now())
+    }
+
+    /// The account of this name, whether it has expired or not: for whoever wants to know why it was refused.
+    pub(super) fn entry_named(&self, name: &str) -> Option<Entry> {
+        self.book.load().entry_named(&fold(name), Timestamp::now())
+    }
+
+    /// The same of the entry of this token.
+    pub(super) fn entry_of(&self, token: &str) -> Option<Entry> {
+        self.book.load().entry_of(&hash::sha256(token), Timestamp::now())
     }
 
     /// How many accounts and tokens there are.

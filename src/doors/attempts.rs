@@ -2,7 +2,7 @@
 //! all accounts, so that nobody gets far by inventing names.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -14,6 +14,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use moka::policy::EvictionPolicy;
 use sha2::Sha256;
 
+use super::network;
+
 /// Each entry costs whoever causes it one of his network's attempts first, so a flood of names cannot fill this within an
 /// entry's life.
 const MAX_KEPT: u64 = 65_536;
@@ -21,13 +23,13 @@ const MAX_KEPT: u64 = 65_536;
 const NETWORK_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
 const NETWORK_REFILL: Duration = Duration::from_secs(1);
 /// A day: beyond what anybody means, and far below the thousand years at which moka panics.
-pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
+pub const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 
 /// A keyed digest; equal ones are equal inputs, and a dump of memory gives nothing to guess passwords against offline.
-pub(super) type Digest = [u8; 32];
+pub type Digest = [u8; 32];
 
 /// The attempts of one process, under a key that nobody else has.
-pub(super) struct Attempts {
+pub struct Attempts {
     keyed: Hmac<Sha256>,
     pairs: Limited<(Digest, IpAddr)>,
     networks: Limited<IpAddr>,
@@ -92,7 +94,8 @@ impl Tries {
 
 impl Attempts {
     /// `burst` attempts at once of an account from one network, one more every `refill`.
-    pub(super) fn new(burst: NonZeroU32, refill: Duration) -> Self {
+    #[must_use]
+    pub fn new(burst: NonZeroU32, refill: Duration) -> Self {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the operating system has random bytes");
         Self {
@@ -102,7 +105,9 @@ impl Attempts {
         }
     }
 
-    pub(super) fn digest(&self, parts: &[&str]) -> Digest {
+    /// The keyed digest of these.
+    #[must_use]
+    pub fn digest(&self, parts: &[&str]) -> Digest {
         let mut mac = self.keyed.clone();
         for part in parts {
             // With its length before it, or ("a", "bc") and ("ab", "c") would be one credential.
@@ -113,7 +118,8 @@ impl Attempts {
     }
 
     /// Whether this account may be tried from this network once more, and anything at all; asking counts.
-    pub(super) fn admits(&self, account: &str, peer: IpAddr) -> bool {
+    #[must_use]
+    pub fn admits(&self, account: &str, peer: IpAddr) -> bool {
         let network = self.networks.of(network(peer));
         if !network.take() {
             return false;
@@ -127,20 +133,12 @@ impl Attempts {
     }
 
     /// One attempt that was admitted was no guess: it was right, or came to nothing through nobody's fault.
-    pub(super) fn forgive(&self, account: &str, peer: IpAddr) {
+    pub fn forgive(&self, account: &str, peer: IpAddr) {
         self.networks.of(network(peer)).give_back();
         self.pair(account, peer).give_back();
     }
 
     fn pair(&self, account: &str, peer: IpAddr) -> Arc<Tries> {
         self.pairs.of((self.digest(&["account", account]), network(peer)))
-    }
-}
-
-/// What counts as one address: an IPv4 address, or the /64 an IPv6 host can pick its addresses from at will.
-pub(super) fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
     }
 }
