@@ -79,8 +79,7 @@ async fn a_credential_that_may_only_read_reads_and_the_next_one_writes() {
                     kind = \"scoped_token\"\nemail = \"robot@example.com\"\nsecret = \"writes\"\n";
     let desk = Desk::new(json!([read_only, writes]), fragment).await;
     desk.assert_all_six_work().await;
-    let url = desk.world.cloud.url("/_sim/credentials");
-    let opened = crate::cloud::send(desk.world.client.get(url)).await.json()["opened"].clone();
+    let opened = desk.opened().await;
     assert!(
         opened[0].as_u64() >= Some(3) && opened[1].as_u64() >= Some(10),
         "{opened}"
@@ -88,6 +87,62 @@ async fn a_credential_that_may_only_read_reads_and_the_next_one_writes() {
     // Four kinds of change, one scope: asked for by the first of them, whose four requests were under way at once.
     let refused = desk.world.cloud.stats().await["by_status"]["401"].as_u64().unwrap();
     assert!((1..=4).contains(&refused), "{refused}");
+}
+
+/// More time than a try takes: of a caller whose whole time is one try.
+const PATIENT: &str = "try_timeout_ms = 60000\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_tokens_are_long_in_coming_the_next_credential_is_used_and_the_first_once_it_is_ready() {
+    let registry = json!([
+        { "kind": "service_account", "client_id": "svc", "client_secret": "s3cret", "scopes": SCOPES },
+        token("second", "valid"),
+    ]);
+    let fragment = format!(
+        "{PATIENT}kind = \"service_account\"\nclient_id = \"svc\"\nclient_secret = \"s3cret\"\n[[cloud.credentials]]\n\
+         email = \"robot@example.com\"\nsecret = \"second\"\n"
+    );
+    let desk = Desk::new(registry, &fragment).await;
+    desk.world.cloud.switch(json!({ "token_slow_ms": 10_000 })).await;
+    desk.assert_all_six_work().await;
+    assert!(desk.opened().await[1].as_u64() > Some(0));
+    // Slow is not refused.
+    let ready = desk.operator("/ready").await;
+    assert_eq!(ready.json()["credentials"][0]["state"], "good", "{}", ready.text());
+    desk.assert_soon(async || {
+        assert_eq!(desk.world.get("getUsers/team").await.status, 200);
+        desk.opened().await[0].as_u64() > Some(0)
+    })
+    .await;
+    assert_eq!(desk.world.calls().await["oauth_token"], 1, "one question served all");
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_command_is_long_in_telling_the_next_credential_is_used_and_it_is_run_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    // Quick when the facade starts, and stuck when it is asked again.
+    let command = format!(
+        "echo run >> {runs}; if [ $(wc -l < {runs}) -gt 1 ]; then sleep 6; fi; echo first",
+        runs = runs.display()
+    );
+    let fragment = format!(
+        "{PATIENT}email = \"robot@example.com\"\napi_token_command = {command:?}\n[[cloud.credentials]]\n\
+         email = \"robot@example.com\"\nsecret = \"second\"\n"
+    );
+    let desk = Desk::new(json!([token("first", "revoked"), token("second", "valid")]), &fragment).await;
+    let many = (0..8).map(|n| desk.world.get(if n % 2 == 0 { "getGroups" } else { "getUsers/team" }));
+    for answer in futures_util::future::join_all(many).await {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    desk.assert_all_six_work().await;
+    let runs = std::fs::read_to_string(runs).unwrap();
+    assert_eq!(
+        runs.lines().count(),
+        2,
+        "once at the start, once for all who were refused"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
