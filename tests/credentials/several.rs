@@ -87,6 +87,44 @@ async fn a_credential_that_may_only_read_reads_and_the_next_one_writes() {
     // Four kinds of change, one scope: asked for by the first of them, whose four requests were under way at once.
     let refused = desk.world.cloud.stats().await["by_status"]["401"].as_u64().unwrap();
     assert!((1..=4).contains(&refused), "{refused}");
+    // What the second one does is no finding, and is told.
+    let line = |said: &Value| {
+        let mut lines = said["lines"].as_array().unwrap().iter();
+        lines.find(|line| line["symptom"] == "missing_scope").unwrap().clone()
+    };
+    let (said, code) = desk.check().await;
+    assert_eq!((said["ok"].as_bool(), code), (Some(true), 0), "{said:#}");
+    assert_eq!(line(&said)["level"], "note");
+    assert_eq!(line(&said)["credential"], "cloud.api_token of robot@example.com");
+    assert_eq!(
+        line(&said)["mend"],
+        "nothing need be done: cloud.credentials[0].secret of robot@example.com is used for it"
+    );
+    assert_eq!(said["credentials"][0]["operations"]["remove_member"], "missing_scope");
+    // One that comes before it does not make good for what the second one lacks: it is there for when the first is refused.
+    desk.register(json!([
+        { "kind": "scoped_token", "email": ROBOT, "token": "reads", "scopes": SCOPES },
+        { "kind": "scoped_token", "email": ROBOT, "token": "writes", "scopes": ["read:confluence-groups", "read:confluence-user"] },
+    ]))
+    .await;
+    let (said, code) = desk.check().await;
+    assert_eq!((line(&said)["level"].as_str(), code), (Some("fail"), 1), "{said:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_credential_may_do_is_a_finding_of_each() {
+    let reads = |token: &str| {
+        json!({ "kind": "scoped_token", "email": ROBOT, "token": token,
+                "scopes": ["read:confluence-groups", "read:confluence-user"] })
+    };
+    let fragment = "kind = \"scoped_token\"\nemail = \"robot@example.com\"\napi_token = \"one\"\n[[cloud.credentials]]\n\
+                    kind = \"scoped_token\"\nemail = \"robot@example.com\"\nsecret = \"two\"\n";
+    let desk = Desk::new(json!([reads("one"), reads("two")]), fragment).await;
+    let (said, code) = desk.check().await;
+    let lines = said["lines"].as_array().unwrap();
+    let missing = lines.iter().filter(|line| line["symptom"] == "missing_scope");
+    let levels: Vec<&str> = missing.map(|line| line["level"].as_str().unwrap()).collect();
+    assert_eq!((levels, code), (vec!["fail", "fail"], 1), "{said:#}");
 }
 
 /// More time than a try takes: of a caller whose whole time is one try.
