@@ -184,6 +184,30 @@ async fn where_a_command_is_long_in_telling_the_next_credential_is_used_and_it_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_asks_for_the_cloud_id_once_also_where_there_is_no_answer() {
+    let registry = json!([{ "kind": "scoped_token", "email": ROBOT, "token": "scoped", "scopes": SCOPES }]);
+    let fragment = "kind = \"scoped_token\"\nemail = \"robot@example.com\"\napi_token = \"scoped\"";
+    for (fault, status) in [
+        (json!({ "tenant_info": "missing" }), 502),
+        (json!({ "tenant_info": "down" }), 503),
+    ] {
+        let desk = Desk::new(registry.clone(), fragment).await;
+        desk.world.cloud.switch(fault.clone()).await;
+        let paths: Vec<String> = (0..40).map(|n| format!("getUsers/group-{n}")).collect();
+        let many = paths.iter().map(|path| desk.world.get(path));
+        for answer in futures_util::future::join_all(many).await {
+            assert_eq!(answer.status, status, "{fault}: {}", answer.text());
+        }
+        // That there is no site is looked at twice, and what failed is asked again while somebody has time left.
+        let asked = desk.world.calls().await["tenant_info"];
+        assert!((1..=8).contains(&asked), "{fault}: {asked} questions of 40 callers");
+        desk.world.cloud.switch(crate::harness::off(&fault)).await;
+        desk.assert_soon(async || desk.world.get("getUsers/team").await.status == 200)
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_token_in_the_file_or_from_the_command_is_used_without_a_restart() {
     for how in ["file = {FILE}", "command = \"cat {PLAIN}\""] {
         let file = tempfile::NamedTempFile::new().unwrap();
