@@ -224,11 +224,11 @@ impl Credential {
         Self::ring(settings, consents, Owner::Facade)
     }
 
-    /// An account's e-mail address and API token, taken at the site.
+    /// An account's e-mail address and API token, of a kind that is shown as such a pair.
     #[must_use]
-    pub fn basic(email: &str, token: &str, owner: Owner) -> Self {
+    pub fn pair(kind: CredentialKind, email: &str, token: &str, owner: Owner) -> Self {
         let settings = settings::Credential {
-            kind: CredentialKind::ApiToken,
+            kind,
             email: email.to_owned(),
             secret: token.into(),
             origin: Origin::new("cloud.api_token", None, ""),
