@@ -115,7 +115,7 @@ impl Run<'_> {
         let found = directory
             .groups
             .find_now(name, &directory.cloud, request, self.patience());
-        Ok(found.await?)
+        found.await
     }
 
     /// Whether somebody is a member, read when Cloud's reads can no longer lag behind what we did until then.
