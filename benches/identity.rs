@@ -27,7 +27,7 @@ use extender_facade::directory::Change;
 use extender_facade::directory::identity::{Current, Entry, Identity, Map, Own};
 use extender_facade::metrics::Metrics;
 use extender_facade::model::{AccountId, Caller, Context, RequestId};
-use extender_facade::settings::{NameKind, PrimaryRule, Settings};
+use extender_facade::settings::{CredentialKind, NameKind, PrimaryRule, Settings};
 
 const ORDER: [NameKind; 3] = [NameKind::Username, NameKind::Email, NameKind::AccountId];
 
@@ -202,7 +202,7 @@ fn batch(map: Map) {
     let client = Client::new(&cloud, Metrics::new()).unwrap();
     let cloud = Confluence::new(
         Arc::new(client),
-        Credential::basic("nobody@example.com", "none", Owner::Facade),
+        Credential::pair(CredentialKind::ApiToken, "nobody@example.com", "none", Owner::Facade),
     );
     let usernames: Vec<String> = map
         .entries()

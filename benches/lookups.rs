@@ -12,7 +12,7 @@ use extender_facade::directory::Change;
 use extender_facade::directory::identity::{Current, Identity, Map, Own};
 use extender_facade::metrics::Metrics;
 use extender_facade::model::{AccountId, Caller, Context, NameKey, RequestId, Source, Standing};
-use extender_facade::settings::{PrimaryRule, Settings};
+use extender_facade::settings::{CredentialKind, PrimaryRule, Settings};
 use extender_facade::store::{Learned, Store};
 
 const PEOPLE: usize = 100_000;
@@ -44,7 +44,7 @@ fn lookups(criterion: &mut Criterion) {
     let mut settings = Settings::defaults();
     settings.cloud.base_url = "http://127.0.0.1:1".to_owned();
     let client = Client::new(&settings.cloud, Metrics::new()).unwrap();
-    let credential = Credential::basic("nobody@example.com", "none", Owner::Facade);
+    let credential = Credential::pair(CredentialKind::ApiToken, "nobody@example.com", "none", Owner::Facade);
     let cloud = Confluence::new(Arc::new(client), credential);
     let current = Arc::new(Current::new(map));
     let map = current.now();

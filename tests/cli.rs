@@ -384,14 +384,6 @@ fn a_state_directory_serves_one_process_and_the_next_one_when_that_was_killed() 
         child.kill().unwrap();
         child.wait().unwrap();
     };
-    let nothing = check(&config);
-    assert!(
-        text(&nothing.stdout).contains("used by nobody"),
-        "{}",
-        text(&nothing.stdout)
-    );
-    assert!(!state.join("identities.sqlite3").exists(), "checking makes no store");
-
     let first = serve(&config);
     let pid = format!("(pid {})", first.id());
     let second = bare().args(["serve", "--config"]).arg(&config).output().unwrap();
@@ -410,5 +402,29 @@ fn a_state_directory_serves_one_process_and_the_next_one_when_that_was_killed() 
     }
 
     stop(first);
+    let free = text(&check(&config).stdout);
+    assert!(free.contains("used by nobody"), "{free}");
     stop(serve(&config));
+}
+
+#[test]
+fn checking_makes_no_state_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, state) = (directory.path().join("facade.toml"), directory.path().join("var/state"));
+    let settings = format!(
+        "state_dir = {state:?}\n[inbound]\nmode = \"open\"\n[cloud]\nbase_url = \"http://127.0.0.1:1\"\nemail = \
+         \"robot@example.com\"\napi_token = \"t\"\n"
+    );
+    std::fs::write(&config, settings).unwrap();
+    let said = text(&check(&config).stdout);
+    assert!(!directory.path().join("var").exists(), "{said}");
+    let line = said.lines().find(|line| line.contains("state  ")).unwrap();
+    assert!(
+        line.starts_with("ok ") && line.contains(state.to_str().unwrap()),
+        "{said}"
+    );
+    // That the service could not make it is told beforehand.
+    std::fs::write(directory.path().join("var"), "").unwrap();
+    let said = text(&check(&config).stdout);
+    assert!(said.contains("FAIL  files        state_dir: "), "{said}");
 }

@@ -3,11 +3,14 @@
 
 #[path = "support/cloud.rs"]
 mod cloud;
+#[path = "support/seclude.rs"]
+mod seclude;
 
 use std::process::{Command, Output};
 
 use cloud::Cloud;
 use extender_facade::simulator::Options;
+use seclude::seclude;
 use serde_json::{Value, json};
 
 struct Desk {
@@ -28,6 +31,9 @@ impl Desk {
             cloud,
             folder: tempfile::tempdir().unwrap(),
         };
+        // Root makes none for a service that may be another user's.
+        std::fs::create_dir(desk.path("state")).unwrap();
+        seclude(desk.path("state").as_ref());
         desk.write("map.csv", map);
         desk.write(
             "facade.toml",
@@ -113,6 +119,29 @@ again,user000006@example.com,,
 again,user000006@example.com,,
 stale,,712020:00000000-0000-4000-8000-000000000000,
 ";
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn root_makes_no_state_directory_before_the_services_first_start() {
+    use std::os::unix::fs::MetadataExt as _;
+    let desk = Desk::new(30, 20, MAP).await;
+    let is_root = std::fs::metadata(desk.folder.path()).unwrap().uid() == 0;
+    std::fs::remove_dir(desk.path("state")).unwrap();
+    for arguments in [
+        &["identities", "resolve", "plain"][..],
+        &["identities", "check"],
+        &["check"],
+    ] {
+        let said = text(&desk.run(arguments, "").await);
+        if !is_root {
+            // Whoever is not root is the service's user.
+            continue;
+        }
+        assert!(!std::fs::exists(desk.path("state")).unwrap(), "{said}");
+        assert!(said.contains("is not there yet, and one that root makes"), "{said}");
+    }
+    assert_eq!(std::fs::exists(desk.path("state")).unwrap(), !is_root);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readiness_report_tells_every_trouble_and_warms_the_store() {
@@ -301,7 +330,6 @@ async fn a_caller_is_not_there_to_bring_a_credential() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_made_where_another_user_keeps_it() {
     let desk = Desk::new(30, 0, MAP).await;
-    std::fs::create_dir(desk.path("state")).unwrap();
     if std::os::unix::fs::chown(desk.path("state"), Some(4242), Some(4242)).is_err() {
         eprintln!("only an administrator can give a folder away: not tested");
         return;

@@ -242,7 +242,7 @@ impl Client {
             };
             let mut prepared = None;
             if let Some(credential) = credential {
-                let until = Instant::now() + patience.limit(self.try_timeout);
+                let until = Instant::now() + patience.limit(self.try_timeout).min(patience.left());
                 match credential.prepare(self, operation, until, &mut renewals.tried).await {
                     Ok(at) => prepared = Some((credential, at)),
                     Err(Unfit::Refused(diagnosis)) => {
@@ -387,11 +387,10 @@ impl Client {
                                     let symptom = diagnosis.symptom;
                                     let has_another = match whose {
                                         Some((credential, shown)) if renewals.may_go_on() => {
-                                            let asked =
-                                                credential.refused(shown, operation, symptom, &mut renewals.tried);
-                                            // A command may take its time, which is not the caller's.
-                                            let limit = patience.limit(self.try_timeout);
-                                            tokio::time::timeout(limit, asked).await.unwrap_or(false)
+                                            let limit = patience.limit(self.try_timeout).min(patience.left());
+                                            let until = Instant::now() + limit;
+                                            let tried = &mut renewals.tried;
+                                            credential.refused(shown, operation, symptom, until, tried).await
                                         }
                                         _ => false,
                                     };

@@ -1,9 +1,10 @@
 //! Where Cloud takes which credential: at the site itself, or at the gateway under the site's cloudId, which the site tells.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use url::Url;
 
 use super::attempt::{Try, is_html};
@@ -16,7 +17,7 @@ use crate::model::RequestId;
 
 /// How long until an answer that there is no site is looked at again.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
-/// How long the question for the cloudId is not asked again after it was not answered.
+/// How long the question for the cloudId is not asked again, by nobody, after it was asked in vain.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// The addresses of one client.
@@ -25,17 +26,31 @@ pub(super) struct Places {
     /// What the client was made for.
     pub site: Url,
     gateway: Url,
-    cloud_id: OnceCell<String>,
+    cloud_id: OnceLock<String>,
+    /// Held by whoever asks for it: until when it is not asked for again, and why.
+    unknown: Mutex<Option<(Instant, Unknown)>>,
+}
+
+/// Why the cloudId is not known.
+#[derive(Clone, Debug)]
+enum Unknown {
+    /// There is no site at the address.
+    NoSite,
+    /// This came in the way.
+    Unanswered(String),
 }
 
 impl Places {
     /// The cloudId may be known already.
     pub fn new(site: Url, gateway: Url, cloud_id: &str) -> Self {
-        let known = (!cloud_id.is_empty()).then(|| cloud_id.to_owned());
         Self {
             site,
             gateway,
-            cloud_id: OnceCell::new_with(known),
+            cloud_id: match cloud_id {
+                "" => OnceLock::new(),
+                known => OnceLock::from(known.to_owned()),
+            },
+            unknown: Mutex::default(),
         }
     }
 }
@@ -59,24 +74,52 @@ impl Client {
         self.places.cloud_id.get().map(String::as_str)
     }
 
-    /// Sees to it that the gateway's address is known.
+    /// Sees to it that the gateway's address is known. One question serves all who wait for its answer, also where there
+    /// is none.
     pub(super) async fn find_gateway(&self, suspect: &Suspect<'_>, until: Instant) -> Result<(), Unfit> {
-        let found = self.places.cloud_id.get_or_try_init(|| self.ask_cloud_id(suspect));
-        match tokio::time::timeout_at(until.into(), found).await {
-            Ok(found) => found.map(|_| ()),
-            Err(_elapsed) => Err(Unfit::Unavailable {
-                cause: "the site's cloudId is being asked for".to_owned(),
-                retry_after: AGAIN,
+        let unfit = |unknown: &Unknown| match unknown {
+            Unknown::NoSite => Unfit::Refused(Diagnosis {
+                symptom: Symptom::WrongAddress,
+                finding: format!(
+                    "{} cannot be used: there is no site at {}",
+                    suspect.name, self.places.site
+                ),
+                mend: "check cloud.base_url: https://your-site.atlassian.net".to_owned(),
             }),
+            Unknown::Unanswered(cause) => Unfit::Unavailable {
+                cause: format!("the site does not tell its cloudId: {cause}"),
+                retry_after: AGAIN,
+            },
+        };
+        let Ok(mut last) = tokio::time::timeout_at(until.into(), self.places.unknown.lock()).await else {
+            return Err(unfit(&Unknown::Unanswered("it is being asked for".to_owned())));
+        };
+        if self.places.cloud_id.get().is_some() {
+            return Ok(());
+        }
+        if let Some((again, unknown)) = &*last
+            && Instant::now() < *again
+        {
+            return Err(unfit(unknown));
+        }
+        let asked = tokio::time::timeout_at(until.into(), self.ask_cloud_id()).await;
+        // Those who wait have no more time than this one had.
+        let asked = asked.unwrap_or_else(|_elapsed| Err(Unknown::Unanswered("no answer".to_owned())));
+        match asked {
+            Ok(id) => {
+                let _ = self.places.cloud_id.set(id);
+                Ok(())
+            }
+            Err(unknown) => {
+                let unfit = unfit(&unknown);
+                *last = Some((Instant::now() + AGAIN, unknown));
+                Err(unfit)
+            }
         }
     }
 
-    async fn ask_cloud_id(&self, suspect: &Suspect<'_>) -> Result<String, Unfit> {
+    async fn ask_cloud_id(&self) -> Result<String, Unknown> {
         let call = Call::get(Operation::TenantInfo, &["_edge", "tenant_info"], Vec::new());
-        let unavailable = |cause: String| Unfit::Unavailable {
-            cause: format!("the site does not tell its cloudId: {cause}"),
-            retry_after: AGAIN,
-        };
         let id = RequestId::random();
         let ask = || tokio::time::timeout(self.try_timeout, self.once(&call, None, &id));
         let mut answer = ask().await;
@@ -87,19 +130,12 @@ impl Client {
         }
         let failed = |cause: String| {
             self.note(call.operation, "failed", Some(cause.clone()));
-            unavailable(cause)
+            Unknown::Unanswered(cause)
         };
         match answer {
             Err(_elapsed) => Err(failed("no answer".to_owned())),
             Ok(Try::NotSent(fault) | Try::Lost(fault)) => Err(failed(fault)),
-            Ok(Try::Answered(status, headers, _)) if is_no_site(status, &headers) => Err(Unfit::Refused(Diagnosis {
-                symptom: Symptom::WrongAddress,
-                finding: format!(
-                    "{} cannot be used: there is no site at {}",
-                    suspect.name, self.places.site
-                ),
-                mend: "check cloud.base_url: https://your-site.atlassian.net".to_owned(),
-            })),
+            Ok(Try::Answered(status, headers, _)) if is_no_site(status, &headers) => Err(Unknown::NoSite),
             Ok(Try::Answered(status, _, body)) if !status.is_success() => {
                 Err(failed(format!("{status}: {}", wire::error_message(&body))))
             }

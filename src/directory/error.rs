@@ -36,7 +36,7 @@ pub enum Error {
     /// Cloud refuses the credential; nothing has changed.
     #[error("{advice}")]
     Refused {
-        /// Cloud refuses what was asked (403), not who asks (401).
+        /// Cloud refuses what was asked (403, or a scope is missing), not who asks (401).
         forbidden: bool,
         /// Which credential, and what to mend.
         advice: String,
@@ -94,8 +94,8 @@ impl From<cloud::Error> for Error {
     fn from(error: cloud::Error) -> Self {
         let cause = error.to_string();
         match error {
-            cloud::Error::Refused { status, .. } => Self::Refused {
-                forbidden: status == 403,
+            cloud::Error::Refused { status, diagnosis, .. } => Self::Refused {
+                forbidden: status == 403 || diagnosis.symptom == cloud::Symptom::Scope,
                 advice: cause,
             },
             cloud::Error::Unavailable { retry_after, .. } => Self::Unavailable { retry_after, cause },

@@ -41,6 +41,7 @@ pub use stale::Listed;
 
 use crate::cloud::{Client, Confluence, Credential, Group, Owner, Patience, Profile};
 use crate::model::{AccountId, Context, GroupName, RequestId};
+use crate::settings::CredentialKind;
 use access::Accesses;
 use error::stopping;
 use groups::{Found, Groups, Purpose};
@@ -74,10 +75,10 @@ impl Visitors {
         Self { client, process }
     }
 
-    /// Groups and members as this credential may see them.
+    /// Groups and members as this pair may see them, which is shown where Cloud takes tokens of this kind.
     #[must_use]
-    pub fn directory(&self, email: &str, token: &str) -> Directory {
-        let credential = Credential::basic(email, token, Owner::Caller);
+    pub fn directory(&self, kind: CredentialKind, email: &str, token: &str) -> Directory {
+        let credential = Credential::pair(kind, email, token, Owner::Caller);
         let cloud = Confluence::new(Arc::clone(&self.client), credential);
         // What the facade's own keys show, and what was learned with them, is not theirs to see.
         Directory::new(Arc::clone(&self.process), cloud, Own::default())

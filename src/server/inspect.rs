@@ -31,8 +31,8 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// Reads the map and opens the store. Where a running facade has the state directory, or it belongs to another user,
-    /// what was learned there is not used, and what is learned here is forgotten.
+    /// Reads the map and opens the store. Where a running facade has the state directory, or it belongs to another user or
+    /// would be root's, what was learned there is not used, and what is learned here is forgotten.
     ///
     /// # Errors
     /// Everything that is at fault with settings and files.
@@ -92,20 +92,29 @@ impl Inspector {
         })
     }
 
-    /// Whose the state directory is, if it belongs to another user than the one who runs this: files that were made in
-    /// it now could not be opened by the service.
+    /// Why files that are made in the state directory now could not be opened by the service: it belongs to another user
+    /// than the one who runs this, or it is not there yet and root runs this, whose it would be then.
     #[must_use]
     pub fn foreign(state_dir: &Path) -> Option<String> {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt as _;
-            let theirs = std::fs::metadata(state_dir).ok()?.uid();
+            let shown = state_dir.display();
             // Whoever makes a file owns it.
             let ours = tempfile::tempfile().ok()?.metadata().ok()?.uid();
-            (theirs != ours).then(|| {
-                let shown = state_dir.display();
-                format!("the state directory {shown} belongs to the user with id {theirs}, and this runs as {ours}")
-            })
+            match std::fs::metadata(state_dir) {
+                Ok(theirs) if theirs.uid() != ours => {
+                    let theirs = theirs.uid();
+                    Some(format!(
+                        "the state directory {shown} belongs to the user with id {theirs}, and this runs as {ours}"
+                    ))
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && ours == 0 => Some(format!(
+                    "the state directory {shown} is not there yet, and one that root makes is not the service's: start the \
+                     service once, or make it for its user"
+                )),
+                _ => None,
+            }
         }
         #[cfg(not(unix))]
         {

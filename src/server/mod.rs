@@ -93,8 +93,8 @@ pub fn load_accounts(settings: &Settings) -> Result<Option<Accounts>, Faults> {
     })))
 }
 
-/// Tries the other files that the settings name: the certificate, and the state directory, which is made where it is
-/// not there, and may be in use. Returns what there is to say about them.
+/// Tries the other files that the settings name: the certificate, and the state directory, which may be in use, and is not
+/// made where it is not there. Returns what there is to say about them.
 ///
 /// # Errors
 /// What is wrong with them.
@@ -109,6 +109,11 @@ pub fn check_files(settings: &Settings) -> Result<Vec<String>, Faults> {
             notes.push(format!("state_dir {} is used by a running facade{pid}", dir.display()));
         }
         Err(error) => faults.push(error.to_string()),
+        // The service is to make it: what is made now may be another user's.
+        Ok(()) if !dir.exists() => match can_be_made(dir) {
+            Ok(()) => notes.push(format!("state_dir {} is made at the first start", dir.display())),
+            Err(cause) => faults.push(format!("state_dir: {}: {cause}", dir.display())),
+        },
         Ok(()) => {
             if let Err(older @ store::Error::Older { .. }) = journal::ReadOnly::open(dir) {
                 notes.push(format!("{older}; the audit is held against its head then"));
@@ -139,6 +144,18 @@ pub fn check_files(settings: &Settings) -> Result<Vec<String>, Faults> {
 #[must_use]
 pub fn certificate_ends(settings: &Settings) -> Option<Timestamp> {
     tls::Files::of(&settings.inbound)?.read().ok()?.ends
+}
+
+/// Tries whether whoever runs this could make a folder; nothing of it is left.
+fn can_be_made(dir: &Path) -> std::io::Result<()> {
+    let above = dir
+        .ancestors()
+        .skip(1)
+        .find(|above| above.as_os_str().is_empty() || above.exists());
+    let above = above
+        .filter(|above| !above.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    tempfile::tempdir_in(above).map(drop)
 }
 
 /// Journal and audit. Where one of them cannot be used nothing is changed, and reads go on.

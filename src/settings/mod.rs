@@ -64,6 +64,7 @@ pub struct Inbound {
     pub verified_ttl_s: u64,
     pub passthrough_validate_s: u64,
     pub passthrough_partitions: u64,
+    pub passthrough_scoped_tokens: bool,
     #[serde(deserialize_with = "optional_path")]
     pub tls_cert_file: Option<PathBuf>,
     #[serde(deserialize_with = "optional_path")]

@@ -28,6 +28,7 @@ const MOST_AHEAD: i64 = 315_360_000;
 pub(super) enum Tenant {
     Missing,
     Html,
+    Down,
 }
 
 /// The switches of credentials, as they stand.
@@ -65,7 +66,11 @@ impl CredentialFaults {
             }
             "ip_blocked" => self.ip_blocked = flag(value)?,
             "tenant_info" => {
-                let kinds = [("missing", Tenant::Missing), ("html", Tenant::Html)];
+                let kinds = [
+                    ("missing", Tenant::Missing),
+                    ("html", Tenant::Html),
+                    ("down", Tenant::Down),
+                ];
                 self.tenant = Some(one_of(value, &kinds)?);
             }
             _ => return Err("is not implemented".to_owned()),

@@ -51,7 +51,7 @@
 //! | `other_site` | Bearer tokens are for another site: it alone is told, and the gateway answers 404 to them |
 //! | `clock_ahead_s=N` | the `Date` of every answer is N seconds ahead; behind, if N is negative |
 //! | `ip_blocked` | Confluence and Jira answer 403: the address is not on the allowlist |
-//! | `tenant_info=missing\|html` | the edge knows no such site: 404, or a page with 200 |
+//! | `tenant_info=missing\|html\|down` | the edge knows no such site: 404, or a page with 200; or it answers 503 |
 //! | `latency_ms=MS` | as the option of this name |
 //! | `latency_spread=F` | each answer takes the latency times a factor of its own: lognormal with a sigma of F (up to 2) and a mean of 1 |
 //! | `rate=R`, `burst=B` | as the options of these names. What is in a bucket stays in it when they change; `null` for the rate takes the buckets away |

@@ -318,6 +318,7 @@ fn execute(shared: &Shared, faults: &Faults, request: &Request, route: &Route) -
             None => Answer::json(200, &json!({"cloudId": shared.cloud_id})),
             Some(Tenant::Missing) => Answer::no_tenant(),
             Some(Tenant::Html) => Answer::tenant_page(),
+            Some(Tenant::Down) => Answer::down(),
         }),
         Operation::Authorize => credentials::agree(shared, faults, request),
         Operation::OauthToken => credentials::token(shared, faults, request),

@@ -1,6 +1,7 @@
 //! A facade before a Cloud that is strict about credentials, and the command line beside it.
 
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use extender_facade::settings::{Settings, Variables};
 use extender_facade::simulator::Options;
@@ -41,9 +42,14 @@ impl Desk {
             } else {
                 format!("base_url = {base:?}\n")
             };
+            let try_timeout = if top.contains("try_timeout_ms") {
+                ""
+            } else {
+                "try_timeout_ms = 2000\n"
+            };
             let text = format!(
                 "state_dir = {state:?}\n[inbound]\nmode = \"open\"\n[identity]\nmap_file = {map:?}\n[cloud]\n{base_url}\
-                 gateway_url = {base:?}\nlogin_url = {base:?}\ntry_timeout_ms = 2000\nbackoff_base_ms = 5\n\
+                 gateway_url = {base:?}\nlogin_url = {base:?}\n{try_timeout}backoff_base_ms = 5\n\
                  backoff_cap_ms = 200\n{top}\n{rest}\n"
             )
             .replace("{BASE}", &base);
@@ -62,6 +68,12 @@ impl Desk {
         let url = self.world.cloud.url("/_sim/credentials");
         let answer = send(self.world.client.post(url).json(&json!({ "credentials": registry }))).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// How often Cloud took each credential.
+    pub async fn opened(&self) -> Value {
+        let url = self.world.cloud.url("/_sim/credentials");
+        send(self.world.client.get(url)).await.json()["opened"].clone()
     }
 
     /// What the authorisation server gave out to a client.
@@ -146,6 +158,15 @@ impl Desk {
         let read = self.world.get("getUsers/team").await;
         let written = self.world.users("addUsers/team", &names(21, 3)).await;
         (read, written)
+    }
+
+    /// Waits until something is so.
+    pub async fn assert_soon(&self, is_so: impl AsyncFn() -> bool) {
+        let until = Instant::now() + Duration::from_secs(30);
+        while !is_so().await {
+            assert!(Instant::now() < until, "it did not become so");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// A request to the facade's operator's listener.

@@ -85,6 +85,10 @@ async fn an_app_of_oauth_opens_the_gateway_once_somebody_consented() {
     let before = desk.world.get("getGroups").await;
     assert_eq!(before.status, 502, "{}", before.text());
     assert!(before.text().contains("credential login"), "{}", before.text());
+    assert!(
+        !desk.world.path("state/credentials").exists(),
+        "looking for it makes no folder"
+    );
     let (code, said) = desk.login().await;
     assert_eq!(code, 0, "{said}");
     // No restart.

@@ -79,8 +79,7 @@ async fn a_credential_that_may_only_read_reads_and_the_next_one_writes() {
                     kind = \"scoped_token\"\nemail = \"robot@example.com\"\nsecret = \"writes\"\n";
     let desk = Desk::new(json!([read_only, writes]), fragment).await;
     desk.assert_all_six_work().await;
-    let url = desk.world.cloud.url("/_sim/credentials");
-    let opened = crate::cloud::send(desk.world.client.get(url)).await.json()["opened"].clone();
+    let opened = desk.opened().await;
     assert!(
         opened[0].as_u64() >= Some(3) && opened[1].as_u64() >= Some(10),
         "{opened}"
@@ -88,6 +87,124 @@ async fn a_credential_that_may_only_read_reads_and_the_next_one_writes() {
     // Four kinds of change, one scope: asked for by the first of them, whose four requests were under way at once.
     let refused = desk.world.cloud.stats().await["by_status"]["401"].as_u64().unwrap();
     assert!((1..=4).contains(&refused), "{refused}");
+    // What the second one does is no finding, and is told.
+    let line = |said: &Value| {
+        let mut lines = said["lines"].as_array().unwrap().iter();
+        lines.find(|line| line["symptom"] == "missing_scope").unwrap().clone()
+    };
+    let (said, code) = desk.check().await;
+    assert_eq!((said["ok"].as_bool(), code), (Some(true), 0), "{said:#}");
+    assert_eq!(line(&said)["level"], "note");
+    assert_eq!(line(&said)["credential"], "cloud.api_token of robot@example.com");
+    assert_eq!(
+        line(&said)["mend"],
+        "nothing need be done: cloud.credentials[0].secret of robot@example.com is used for it"
+    );
+    assert_eq!(said["credentials"][0]["operations"]["remove_member"], "missing_scope");
+    // One that comes before it does not make good for what the second one lacks: it is there for when the first is refused.
+    desk.register(json!([
+        { "kind": "scoped_token", "email": ROBOT, "token": "reads", "scopes": SCOPES },
+        { "kind": "scoped_token", "email": ROBOT, "token": "writes", "scopes": ["read:confluence-groups", "read:confluence-user"] },
+    ]))
+    .await;
+    let (said, code) = desk.check().await;
+    assert_eq!((line(&said)["level"].as_str(), code), (Some("fail"), 1), "{said:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_credential_may_do_is_a_finding_of_each() {
+    let reads = |token: &str| {
+        json!({ "kind": "scoped_token", "email": ROBOT, "token": token,
+                "scopes": ["read:confluence-groups", "read:confluence-user"] })
+    };
+    let fragment = "kind = \"scoped_token\"\nemail = \"robot@example.com\"\napi_token = \"one\"\n[[cloud.credentials]]\n\
+                    kind = \"scoped_token\"\nemail = \"robot@example.com\"\nsecret = \"two\"\n";
+    let desk = Desk::new(json!([reads("one"), reads("two")]), fragment).await;
+    let (said, code) = desk.check().await;
+    let lines = said["lines"].as_array().unwrap();
+    let missing = lines.iter().filter(|line| line["symptom"] == "missing_scope");
+    let levels: Vec<&str> = missing.map(|line| line["level"].as_str().unwrap()).collect();
+    assert_eq!((levels, code), (vec!["fail", "fail"], 1), "{said:#}");
+}
+
+/// More time than a try takes: of a caller whose whole time is one try.
+const PATIENT: &str = "try_timeout_ms = 60000\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_tokens_are_long_in_coming_the_next_credential_is_used_and_the_first_once_it_is_ready() {
+    let registry = json!([
+        { "kind": "service_account", "client_id": "svc", "client_secret": "s3cret", "scopes": SCOPES },
+        token("second", "valid"),
+    ]);
+    let fragment = format!(
+        "{PATIENT}kind = \"service_account\"\nclient_id = \"svc\"\nclient_secret = \"s3cret\"\n[[cloud.credentials]]\n\
+         email = \"robot@example.com\"\nsecret = \"second\"\n"
+    );
+    let desk = Desk::new(registry, &fragment).await;
+    desk.world.cloud.switch(json!({ "token_slow_ms": 10_000 })).await;
+    desk.assert_all_six_work().await;
+    assert!(desk.opened().await[1].as_u64() > Some(0));
+    // Slow is not refused.
+    let ready = desk.operator("/ready").await;
+    assert_eq!(ready.json()["credentials"][0]["state"], "good", "{}", ready.text());
+    desk.assert_soon(async || {
+        assert_eq!(desk.world.get("getUsers/team").await.status, 200);
+        desk.opened().await[0].as_u64() > Some(0)
+    })
+    .await;
+    assert_eq!(desk.world.calls().await["oauth_token"], 1, "one question served all");
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_command_is_long_in_telling_the_next_credential_is_used_and_it_is_run_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    // Quick when the facade starts, and stuck when it is asked again.
+    let command = format!(
+        "echo run >> {runs}; if [ $(wc -l < {runs}) -gt 1 ]; then sleep 6; fi; echo first",
+        runs = runs.display()
+    );
+    let fragment = format!(
+        "{PATIENT}email = \"robot@example.com\"\napi_token_command = {command:?}\n[[cloud.credentials]]\n\
+         email = \"robot@example.com\"\nsecret = \"second\"\n"
+    );
+    let desk = Desk::new(json!([token("first", "revoked"), token("second", "valid")]), &fragment).await;
+    let many = (0..8).map(|n| desk.world.get(if n % 2 == 0 { "getGroups" } else { "getUsers/team" }));
+    for answer in futures_util::future::join_all(many).await {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    desk.assert_all_six_work().await;
+    let runs = std::fs::read_to_string(runs).unwrap();
+    assert_eq!(
+        runs.lines().count(),
+        2,
+        "once at the start, once for all who were refused"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_asks_for_the_cloud_id_once_also_where_there_is_no_answer() {
+    let registry = json!([{ "kind": "scoped_token", "email": ROBOT, "token": "scoped", "scopes": SCOPES }]);
+    let fragment = "kind = \"scoped_token\"\nemail = \"robot@example.com\"\napi_token = \"scoped\"";
+    for (fault, status) in [
+        (json!({ "tenant_info": "missing" }), 502),
+        (json!({ "tenant_info": "down" }), 503),
+    ] {
+        let desk = Desk::new(registry.clone(), fragment).await;
+        desk.world.cloud.switch(fault.clone()).await;
+        let paths: Vec<String> = (0..40).map(|n| format!("getUsers/group-{n}")).collect();
+        let many = paths.iter().map(|path| desk.world.get(path));
+        for answer in futures_util::future::join_all(many).await {
+            assert_eq!(answer.status, status, "{fault}: {}", answer.text());
+        }
+        // That there is no site is looked at twice, and what failed is asked again while somebody has time left.
+        let asked = desk.world.calls().await["tenant_info"];
+        assert!((1..=8).contains(&asked), "{fault}: {asked} questions of 40 callers");
+        desk.world.cloud.switch(crate::harness::off(&fault)).await;
+        desk.assert_soon(async || desk.world.get("getUsers/team").await.status == 200)
+            .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -133,6 +133,107 @@ async fn a_credential_that_cloud_refuses_is_401_and_reads_nothing() {
     assert_eq!(get(&world, "getUsers/g", "ann@example.com", "t-ann").await.status, 200);
 }
 
+/// A world whose Cloud knows these credentials alone, before a facade that shows pairs at the gateway, too.
+async fn strict(registry: serde_json::Value, change: impl FnOnce(&mut Settings)) -> World {
+    let world = World::start(options(20, &[("g", 5), ("h", 3)]), |all| {
+        settings(all);
+        all.cloud.gateway_url = all.cloud.base_url.clone();
+        all.inbound.passthrough_scoped_tokens = true;
+        change(all);
+    })
+    .await;
+    let url = world.cloud.url("/_sim/credentials");
+    let answer = send(world.client.post(url).json(&json!({ "credentials": registry }))).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    world
+}
+
+fn scoped(email: &str, token: &str, writes: bool) -> serde_json::Value {
+    let mut scopes = vec!["read:confluence-groups", "read:confluence-user"];
+    if writes {
+        scopes.push("write:confluence-groups");
+    }
+    json!({ "kind": "scoped_token", "email": email, "token": token, "scopes": scopes })
+}
+
+#[tokio::test]
+async fn a_token_with_scopes_is_shown_at_the_gateway_and_no_answer_crosses_to_another() {
+    let classic = json!({ "kind": "api_token", "email": "ann@example.com", "token": "classic" });
+    let all = json!([
+        scoped("ann@example.com", "writes", true),
+        scoped("bob@example.com", "reads", false),
+        classic.clone(),
+    ]);
+    let world = strict(all, |_| ()).await;
+    // Of each its own reads; of one with scopes one call more, once, and the gateway's address is found once.
+    let mut knocks = 0;
+    for (place, (email, token, costs)) in [
+        ("ann@example.com", "writes", 2),
+        ("bob@example.com", "reads", 2),
+        ("ann@example.com", "classic", 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        knocks += costs;
+        for _ in 0..2 {
+            let answer = get(&world, "getUsers/g", email, token).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let each = place + 1;
+            assert_eq!(
+                calls(&world).await,
+                json!({ "current_user": knocks, "tenant_info": 1, "find_group": each, "list_members": each })
+            );
+        }
+    }
+    for (email, token) in [
+        ("bob@example.com", "writes"),
+        ("ann@example.com", "reads"),
+        ("ann@example.com", "x"),
+    ] {
+        assert_error(&get(&world, "getUsers/g", email, token).await, 401, UNAUTHENTICATED);
+    }
+    let answer = add(&world, "addUsers/h", "bob@example.com", "reads", &names(9, 1)).await;
+    assert_error(&answer, 403, UNAUTHORISED);
+    let answer = add(&world, "addUsers/h", "ann@example.com", "writes", &names(9, 1)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(world.truth("h").await, [names(1, 3), names(9, 1)].concat());
+    // Revoked, it shows nothing any more, while the other one of the same address does.
+    let url = world.cloud.url("/_sim/credentials");
+    send(world.client.post(url).json(&json!({ "credentials": [classic] }))).await;
+    for path in ["getGroups", "getUsers/g"] {
+        let revoked = get(&world, path, "ann@example.com", "writes").await;
+        assert_error(&revoked, 401, UNAUTHENTICATED);
+        assert_eq!(get(&world, path, "ann@example.com", "classic").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_token_with_scopes_is_401_where_the_gateway_is_not_to_be_asked_or_not_there() {
+    let registry = json!([
+        scoped("ann@example.com", "scoped", true),
+        { "kind": "api_token", "email": "ann@example.com", "token": "classic" },
+    ]);
+    for is_off in [true, false] {
+        let world = strict(registry.clone(), |all| {
+            all.inbound.passthrough_scoped_tokens = !is_off;
+            if !is_off {
+                all.cloud.gateway_url = "http://127.0.0.1:1".to_owned();
+            }
+        })
+        .await;
+        let answer = get(&world, "getUsers/g", "ann@example.com", "scoped").await;
+        assert_error(&answer, 401, UNAUTHENTICATED);
+        let asked = world.calls().await;
+        assert_eq!(asked["current_user"], 1, "{asked:?}");
+        assert_eq!(asked.contains_key("tenant_info"), !is_off, "{asked:?}");
+        assert_eq!(
+            get(&world, "getUsers/g", "ann@example.com", "classic").await.status,
+            200
+        );
+    }
+}
+
 #[tokio::test]
 async fn every_shape_of_clouds_refusal_is_401() {
     for shape in ["401", "403", "html", "xml", "scope"] {

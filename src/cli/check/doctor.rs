@@ -63,9 +63,11 @@ impl<'a> Doctor<'a> {
         if is_open {
             report.good("credential", "none is needed: callers bring their own");
         } else {
+            report.begin_ring(keys.len());
             for key in keys {
                 self.site(key, report).await?;
             }
+            report.end_ring();
         }
         let cloud = &self.settings.cloud;
         let others = [cloud.admin.keys(), cloud.scim.keys(), cloud.jira.keys()];
@@ -76,15 +78,21 @@ impl<'a> Doctor<'a> {
             );
             return Ok(());
         }
+        report.begin_ring(cloud.admin.keys().len());
         for key in cloud.admin.keys() {
             self.admin(key, report).await?;
         }
+        report.end_ring();
+        report.begin_ring(cloud.scim.keys().len());
         for key in cloud.scim.keys() {
             self.scim(key, report).await?;
         }
+        report.end_ring();
+        report.begin_ring(cloud.jira.keys().len());
         for key in cloud.jira.keys() {
             self.jira(key, report).await?;
         }
+        report.end_ring();
         Ok(())
     }
 
@@ -378,7 +386,12 @@ fn tell<T>(
                 _ => "unknown",
             };
             report.may(operation.name(), may);
-            report.failed(what, &error);
+            match &error {
+                Error::Refused { diagnosis, .. } if !is_whole(diagnosis.symptom) => {
+                    report.lacks(what, operation, diagnosis);
+                }
+                error => report.failed(what, error),
+            }
         }
     }
 }

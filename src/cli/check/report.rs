@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::cloud::{Diagnosis, Error};
+use crate::cloud::{Diagnosis, Error, Operation};
 use crate::settings::Faults;
 
 /// How bad a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     Good,
+    /// Good to know.
+    Note,
     /// Nothing fails yet.
     Warning,
     Finding,
@@ -18,6 +20,7 @@ impl Level {
     fn word(self) -> &'static str {
         match self {
             Self::Good => "ok",
+            Self::Note => "note",
             Self::Warning => "warn",
             Self::Finding => "FAIL",
         }
@@ -33,6 +36,20 @@ pub enum Format {
     Json,
 }
 
+/// One line.
+#[derive(Debug)]
+struct Line {
+    level: Level,
+    what: String,
+    text: String,
+    symptom: Option<&'static str>,
+    mend: Option<String>,
+    /// The name of the credential that it is about.
+    credential: Option<Value>,
+    /// What that one lacks, and its place among the credentials.
+    lacks: Option<(Operation, usize)>,
+}
+
 /// Lines so far, and whether any of them was a finding.
 #[derive(Debug)]
 pub struct Report {
@@ -42,6 +59,8 @@ pub struct Report {
     /// The credential that the lines are about, with what is known of it.
     credential: Option<Value>,
     credentials: Vec<Value>,
+    /// Lines about several credentials for one purpose, until all of them were asked.
+    held: Option<Vec<Line>>,
 }
 
 impl Report {
@@ -53,6 +72,7 @@ impl Report {
             lines: Vec::new(),
             credential: None,
             credentials: Vec::new(),
+            held: None,
         }
     }
 
@@ -72,13 +92,21 @@ impl Report {
     }
 
     /// Something that fails, and what to do.
-    pub fn mend(&mut self, what: &str, text: impl std::fmt::Display, symptom: &str, mend: &str) {
+    pub fn mend(&mut self, what: &str, text: impl std::fmt::Display, symptom: &'static str, mend: &str) {
         self.line(Level::Finding, what, &text.to_string(), Some(symptom), Some(mend));
     }
 
     /// The same of what Cloud refused.
     pub fn refused(&mut self, what: &str, diagnosis: &Diagnosis) {
         self.mend(what, &diagnosis.finding, diagnosis.symptom.as_str(), &diagnosis.mend);
+    }
+
+    /// The same of what it refused for one kind of request alone, which another credential may be good for.
+    pub fn lacks(&mut self, what: &str, operation: Operation, diagnosis: &Diagnosis) {
+        let symptom = Some(diagnosis.symptom.as_str());
+        let mut line = self.about_it(Level::Finding, what, &diagnosis.finding, symptom, Some(&diagnosis.mend));
+        line.lacks = Some((operation, self.credentials.len()));
+        self.take(line);
     }
 
     /// The same of a question to Cloud that was not answered.
@@ -124,9 +152,34 @@ impl Report {
         self.credentials.extend(self.credential.take());
     }
 
+    /// What follows is about so many credentials for one purpose, in the order in which they are used.
+    pub fn begin_ring(&mut self, credentials: usize) {
+        self.end();
+        // What is about one alone is told while it is found.
+        self.held = (credentials > 1).then(Vec::new);
+    }
+
+    /// All of them were asked. What one lacks and a later one may do is done by that one: nothing fails.
+    pub fn end_ring(&mut self) {
+        self.end();
+        for mut line in self.held.take().unwrap_or_default() {
+            let instead = line.lacks.and_then(|(operation, at)| {
+                let path = format!("/operations/{}", operation.name());
+                let mut later = self.credentials.iter().skip(at + 1);
+                let may = later.find(|known| known.pointer(&path).is_some_and(|may| may == "yes"))?;
+                may.get("name")?.as_str()
+            });
+            if let Some(name) = instead {
+                line.level = Level::Note;
+                line.mend = Some(format!("nothing need be done: {name} is used for it"));
+            }
+            self.take(line);
+        }
+    }
+
     /// How many findings there were; the JSON is written now.
     pub fn finish(mut self) -> usize {
-        self.end();
+        self.end_ring();
         if self.format == Format::Json {
             let whole = json!({
                 "ok": self.findings == 0,
@@ -139,25 +192,52 @@ impl Report {
         self.findings
     }
 
-    fn line(&mut self, level: Level, what: &str, text: &str, symptom: Option<&str>, mend: Option<&str>) {
-        self.findings += usize::from(level == Level::Finding);
-        let word = level.word();
+    fn line(&mut self, level: Level, what: &str, text: &str, symptom: Option<&'static str>, mend: Option<&str>) {
+        let line = self.about_it(level, what, text, symptom, mend);
+        self.take(line);
+    }
+
+    fn about_it(
+        &self,
+        level: Level,
+        what: &str,
+        text: &str,
+        symptom: Option<&'static str>,
+        mend: Option<&str>,
+    ) -> Line {
+        let name = self.credential.as_ref().and_then(|known| known.get("name"));
+        Line {
+            level,
+            what: what.to_owned(),
+            text: text.to_owned(),
+            symptom,
+            mend: mend.map(str::to_owned),
+            credential: name.cloned(),
+            lacks: None,
+        }
+    }
+
+    /// Tells a line, at once or when it is known what another credential may do.
+    fn take(&mut self, line: Line) {
+        if let Some(held) = &mut self.held {
+            return held.push(line);
+        }
+        self.findings += usize::from(line.level == Level::Finding);
+        let word = line.level.word();
+        let Line { what, text, .. } = &line;
         match self.format {
-            Format::Text => match mend {
+            Format::Text => match &line.mend {
                 Some(mend) => say!("{word:<5} {what:<12} {text}\n      {:<12} → {mend}", ""),
                 None => say!("{word:<5} {what:<12} {text}"),
             },
-            Format::Json => {
-                let name = self.credential.as_ref().and_then(|known| known.get("name"));
-                self.lines.push(json!({
-                    "level": word.to_ascii_lowercase(),
-                    "what": what,
-                    "text": text,
-                    "symptom": symptom,
-                    "mend": mend,
-                    "credential": name,
-                }));
-            }
+            Format::Json => self.lines.push(json!({
+                "level": word.to_ascii_lowercase(),
+                "what": what,
+                "text": text,
+                "symptom": line.symptom,
+                "mend": line.mend,
+                "credential": line.credential,
+            })),
         }
     }
 }

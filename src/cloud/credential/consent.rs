@@ -176,14 +176,18 @@ impl Consent {
     ) -> Refreshed {
         let this = self.clone();
         let held = tokio::task::spawn_blocking(move || {
+            // Nothing is kept there, and whoever only asks for it makes no folder.
+            if !this.folder.exists() {
+                return Ok(None);
+            }
             let hold = this.hold()?;
-            Ok::<_, io::Error>((hold, this.load()?))
+            Ok::<_, io::Error>(this.load()?.map(|kept| (hold, kept)))
         });
-        let (_hold, kept) = held
+        let held = held
             .await
             .map_err(|_panicked| Unfit::unavailable("the consent cannot be read".to_owned(), Duration::from_secs(5)))?
             .map_err(|error| self.unkept(&error))?;
-        let Some(kept) = kept else {
+        let Some((_hold, kept)) = held else {
             let finding = format!("nobody has consented yet for the app {}", self.client_id);
             return Err(refused(Symptom::NoConsent, finding, CONSENT));
         };

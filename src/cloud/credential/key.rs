@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use super::Unfit;
 use super::consent::Consent;
 use super::login::Login;
-use super::token::Tokens;
+use super::token::{Time, Tokens};
 use crate::cloud::diagnosis::{self, Suspect, Symptom};
 use crate::settings::{self, CredentialKind, Origin};
 
@@ -114,12 +114,14 @@ impl Key {
     }
 
     /// Sees to it that there is something to show.
-    pub async fn prepare(&self, login: &Login, until: Instant) -> Result<(), Unfit> {
+    pub async fn prepare(self: &Arc<Self>, login: &Login, time: Time) -> Result<(), Unfit> {
         let Some(tokens) = &self.tokens else { return Ok(()) };
-        let mut got = tokens.get(login, &self.secret.load_full(), until).await;
+        let mut got = tokens.get(login, &self.secret.load_full(), time).await;
         // A client's secret may have been exchanged like any other.
-        if got.as_ref().is_err_and(|unfit| unfit.is(Symptom::Client)) && self.reread().await {
-            got = tokens.get(login, &self.secret.load_full(), until).await;
+        if got.as_ref().is_err_and(|unfit| unfit.is(Symptom::Client))
+            && tokio::time::timeout_at(time.until.into(), self.reread()).await == Ok(true)
+        {
+            got = tokens.get(login, &self.secret.load_full(), time).await;
         }
         got.map(|_| ()).map_err(|unfit| match (unfit, self.suspect().look) {
             (Unfit::Refused(mut diagnosis), Some(look)) if diagnosis.symptom == Symptom::Client => {
@@ -138,7 +140,7 @@ impl Key {
     }
 
     /// Has what may have changed be looked at anew.
-    pub async fn refresh(&self) {
+    pub async fn refresh(self: &Arc<Self>) {
         *self.reading.lock().await = None;
         self.reread().await;
         if let Some(tokens) = &self.tokens {
@@ -148,7 +150,7 @@ impl Key {
     }
 
     /// What was shown under this number was not taken. Whether there is something else to show now.
-    pub async fn renew(&self, number: u64, symptom: Symptom) -> bool {
+    pub async fn renew(self: &Arc<Self>, number: u64, symptom: Symptom) -> bool {
         if let Some(tokens) = &self.tokens
             && tokens.is_superseded(number).await
         {
@@ -168,7 +170,15 @@ impl Key {
     }
 
     /// Reads the secret again where it came from. Whether it is another now.
-    async fn reread(&self) -> bool {
+    async fn reread(self: &Arc<Self>) -> bool {
+        let this = Arc::clone(self);
+        // On a task of its own: a command that nobody waits for any more is not run once more beside itself.
+        tokio::spawn(async move { this.read_in_turn().await })
+            .await
+            .unwrap_or(false)
+    }
+
+    async fn read_in_turn(&self) -> bool {
         let mut last = self.reading.lock().await;
         // Refusals come in crowds, and a command may be slow, or ask somebody.
         if self.origin.is_command() && last.is_some_and(|last| last.elapsed() < COMMANDS) {

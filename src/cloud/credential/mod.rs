@@ -26,6 +26,7 @@ use key::Key;
 pub(super) use key::Proof;
 pub use login::Login;
 pub(super) use login::below;
+use token::Time;
 
 use super::diagnosis::{Diagnosis, Suspect, Symptom};
 use super::scrub::Scrub;
@@ -36,6 +37,9 @@ use crate::settings::{self, CredentialKind, Origin};
 const CONSENT_AGAIN: Duration = Duration::from_secs(5);
 /// How long a credential that was refused is passed over, where there is another.
 const PASSED_OVER: Duration = Duration::from_secs(300);
+
+/// How long whoever makes tokens, or tells a secret, is waited for where another credential can be used meanwhile.
+const BESIDE_ANOTHER: Duration = Duration::from_secs(5);
 
 /// So long before a credential ends it is warned of.
 const WARN_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -79,7 +83,7 @@ impl Credentials {
 pub struct Credential(Arc<Ring>);
 
 struct Ring {
-    keys: Vec<Key>,
+    keys: Vec<Arc<Key>>,
     owner: Owner,
     /// What each key was refused for.
     marks: Mutex<Vec<Marks>>,
@@ -228,11 +232,11 @@ impl Credential {
         Self::ring(settings, consents, Owner::Facade)
     }
 
-    /// An account's e-mail address and API token, taken at the site.
+    /// An account's e-mail address and API token, of a kind that is shown as such a pair.
     #[must_use]
-    pub fn basic(email: &str, token: &str, owner: Owner) -> Self {
+    pub fn pair(kind: CredentialKind, email: &str, token: &str, owner: Owner) -> Self {
         let settings = settings::Credential {
-            kind: CredentialKind::ApiToken,
+            kind,
             email: email.to_owned(),
             secret: token.into(),
             origin: Origin::new("cloud.api_token", None, ""),
@@ -242,9 +246,9 @@ impl Credential {
     }
 
     fn ring(settings: Vec<settings::Credential>, consents: &Path, owner: Owner) -> Self {
-        let keys: Vec<Key> = settings
+        let keys: Vec<Arc<Key>> = settings
             .into_iter()
-            .map(|settings| Key::new(settings, consents))
+            .map(|settings| Arc::new(Key::new(settings, consents)))
             .collect();
         let marks = keys.iter().map(|_| Marks::default()).collect();
         Self(Arc::new(Ring {
@@ -317,7 +321,7 @@ impl Credential {
     }
 
     /// Sees to it that there is something to show for a request of this kind: tokens, and the address that takes them.
-    /// What cannot be had is passed over for the next.
+    /// What cannot be had, or takes too long while there is another, is passed over for the next.
     pub(super) async fn prepare(
         &self,
         client: &Client,
@@ -330,8 +334,9 @@ impl Credential {
         let mut now = *tried;
         while let Some(at) = self.0.next(operation, now) {
             let Some(key) = self.0.keys.get(at) else { break };
+            let time = self.0.time(at, operation, now, until);
             let ready = async {
-                key.prepare(client.login(), until).await?;
+                key.prepare(client.login(), time).await?;
                 if !key.kind.is_at_gateway() || client.cloud_id().is_some() {
                     return Ok(());
                 }
@@ -365,12 +370,16 @@ impl Credential {
         shown: &Shown,
         operation: Operation,
         symptom: Symptom,
+        until: Instant,
         tried: &mut Tried,
     ) -> bool {
         let Some(key) = self.0.keys.get(shown.key) else {
             return false;
         };
-        if key.renew(shown.number, symptom).await {
+        // A command may take its time, which is not the caller's.
+        let until = self.0.time(shown.key, operation, *tried, until).until;
+        let renewed = tokio::time::timeout_at(until.into(), key.renew(shown.number, symptom)).await;
+        if renewed == Ok(true) {
             return true;
         }
         self.0.pass_over(shown.key, operation, symptom, tried)
@@ -415,6 +424,24 @@ impl Ring {
         let marks = self.marks.lock();
         let is_unmarked = |at: &usize| marks.get(*at).is_none_or(|marks| marks.of(operation).is_none());
         left.clone().find(is_unmarked).or_else(|| left.next())
+    }
+
+    /// How long the key at `at` is waited for. Where there is another that was not refused, that has as much time at least.
+    fn time(&self, at: usize, operation: Operation, mut tried: Tried, until: Instant) -> Time {
+        tried.note(at);
+        let marks = self.marks.lock();
+        let has_another = (0..self.keys.len())
+            .filter(|other| !tried.has(*other))
+            .any(|other| marks.get(other).is_none_or(|marks| marks.of(operation).is_none()));
+        let now = Instant::now();
+        let mut left = until.saturating_duration_since(now);
+        if has_another {
+            left = BESIDE_ANOTHER.min(left / 2);
+        }
+        Time {
+            until: now + left,
+            has_another,
+        }
     }
 
     /// The key at `at` is not to be used for a while. Whether there is another that this request has not tried.

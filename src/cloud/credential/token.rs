@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use super::consent::{Consent, Unkept};
 use super::login::{Failure, Login};
 use super::wire::Grant;
-use super::{Unfit, refused};
+use super::{BESIDE_ANOTHER, Unfit, refused};
 use crate::cloud::diagnosis::{CLIENT, Symptom};
 
 /// So long before its end a token is no longer shown, or a tenth of its life if that is less.
@@ -25,6 +25,13 @@ const REFUSAL: Duration = Duration::from_secs(30);
 /// How long a failure is waited for after the first and at most.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long somebody waits for a token.
+#[derive(Clone, Copy, Debug)]
+pub struct Time {
+    pub until: Instant,
+    /// Another credential can be used instead.
+    pub has_another: bool,
+}
 
 /// An access token.
 #[derive(Debug)]
@@ -69,6 +76,8 @@ struct Inner {
     current: ArcSwapOption<Access>,
     count: AtomicU64,
     turn: Mutex<Turn>,
+    /// Since when a token is wanted and there is none.
+    wanted: parking_lot::Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +96,7 @@ impl Tokens {
             current: ArcSwapOption::empty(),
             count: AtomicU64::new(0),
             turn: Mutex::default(),
+            wanted: parking_lot::Mutex::default(),
         }))
     }
 
@@ -99,10 +109,28 @@ impl Tokens {
         self.0.current.load_full().filter(|access| access.is_fresh())
     }
 
-    /// A token with a while to live, made if there is none; waited for until `until`.
-    pub async fn get(&self, login: &Login, secret: &SecretString, until: Instant) -> Result<Arc<Access>, Unfit> {
+    /// A token with a while to live, made if there is none, and waited for. Where another credential can be used instead,
+    /// nobody waits once it has taken too long for those before.
+    pub async fn get(&self, login: &Login, secret: &SecretString, time: Time) -> Result<Arc<Access>, Unfit> {
         if let Some(access) = self.at_hand() {
             return Ok(access);
+        }
+        let busy = || Unfit::unavailable("an access token is being fetched".to_owned(), PAUSE);
+        let mut until = time.until;
+        if time.has_another {
+            let since = *self.0.wanted.lock().get_or_insert_with(Instant::now);
+            until = until.min(since + BESIDE_ANOTHER);
+            let now = Instant::now();
+            if until <= now {
+                match self.0.turn.try_lock() {
+                    Err(_held) => return Err(busy()),
+                    Ok(turn) => {
+                        if let Some((_, unfit)) = turn.failed.as_ref().filter(|(again, _)| now < *again) {
+                            return Err(unfit.clone());
+                        }
+                    }
+                }
+            }
         }
         let (this, login, secret) = (self.clone(), login.clone(), secret.clone());
         // On a task of its own: whoever hangs up must not cut short what others wait for, and what cannot be done twice.
@@ -113,7 +141,7 @@ impl Tokens {
                 "an access token could not be fetched".to_owned(),
                 PAUSE,
             )),
-            Err(_elapsed) => Err(Unfit::unavailable("an access token is being fetched".to_owned(), PAUSE)),
+            Err(_elapsed) => Err(busy()),
         }
     }
 
@@ -153,6 +181,7 @@ impl Tokens {
                 turn.failed = None;
                 turn.failures = 0;
                 turn.rejected = None;
+                *self.0.wanted.lock() = None;
                 let access = Arc::new(Access {
                     secret,
                     number: self.0.count.fetch_add(1, Ordering::Relaxed) + 1,
@@ -257,6 +286,7 @@ impl Tokens {
         let mut turn = self.0.turn.lock().await;
         turn.failed = None;
         turn.failures = 0;
+        *self.0.wanted.lock() = None;
     }
 }
 

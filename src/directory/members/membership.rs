@@ -343,7 +343,7 @@ mod tests {
     use crate::directory::ledger::Ledger;
     use crate::metrics::Metrics;
     use crate::model::{Caller, GroupName, RequestId};
-    use crate::settings::Settings;
+    use crate::settings::{CredentialKind, Settings};
     use crate::simulator::{Options, Simulator};
 
     const SIZES: [usize; 3] = [0, 450, 4000];
@@ -380,10 +380,10 @@ mod tests {
         let client = |address: &str| Arc::new(Client::towards(address, &settings.cloud, Metrics::new()).unwrap());
         let cloud = Confluence::new(
             client(&site),
-            Credential::basic("a@example.com", "token", Owner::Facade),
+            Credential::pair(CredentialKind::ApiToken, "a@example.com", "token", Owner::Facade),
         );
         let key = crate::settings::Credential {
-            kind: crate::settings::CredentialKind::Key,
+            kind: CredentialKind::Key,
             secret: "organisation-key".into(),
             ..Default::default()
         };

@@ -19,7 +19,7 @@ use super::{Admitted, Denied, Role};
 use crate::directory::{self, Directory, Visitors};
 use crate::doors::{Attempts, Digest};
 use crate::model::{Caller, Context, NameKey, RequestId};
-use crate::settings::{Settings, seconds};
+use crate::settings::{CredentialKind, Settings, seconds};
 
 /// How many never-validated credentials one e-mail address may try from one network at once, and how soon one more.
 const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
@@ -32,15 +32,23 @@ const MAX_PROVEN: u64 = 65_536;
 /// How often a caller joins somebody else's question that was then not asked because of that one's address.
 const MAX_JOINS: usize = 8;
 
+/// How long the gateway is waited for where the site has said no already.
+const SECOND_DOOR: Duration = Duration::from_secs(5);
+
 /// The callers of one process.
 pub struct Passthrough {
     visitors: Visitors,
     strangers: Arc<Strangers>,
-    /// Credentials that Cloud accepted a short while ago.
-    valid: Cache<Digest, ()>,
+    /// Credentials that Cloud accepted a short while ago, and what is seen through them, where they were accepted.
+    valid: Cache<Digest, Arc<Directory>>,
     partitions: Cache<Digest, Arc<Directory>>,
     deadline: Duration,
+    takes_scoped: bool,
 }
+
+/// What may be the matter with a pair that the site refuses.
+const NO_SCOPED: &str = "the site refuses an e-mail address and token of a caller; if it is a token with scopes, which the \
+                         gateway takes alone, set inbound.passthrough_scoped_tokens";
 
 /// What tells those whom Cloud accepted before from all others, and bounds what the others may ask.
 struct Strangers {
@@ -76,6 +84,7 @@ impl Passthrough {
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             deadline: seconds(settings.extender.read_deadline_s),
+            takes_scoped: inbound.passthrough_scoped_tokens,
         }
     }
 
@@ -91,15 +100,14 @@ impl Passthrough {
         request: &RequestId,
     ) -> Result<Admitted, Denied> {
         let digest = self.digest(email, token);
-        let known = self.partitions.get(&digest).await;
-        let directory = known.unwrap_or_else(|| Arc::new(self.visitors.directory(email, token.expose_secret())));
         let caller = Caller {
             key: caller_key(email, token).into(),
             ..Caller::named(email)
         };
-        if self.valid.get(&digest).await.is_none() {
-            self.validate(digest, &directory, &caller, peer, request).await?;
-        }
+        let directory = match self.valid.get(&digest).await {
+            Some(directory) => directory,
+            None => self.validate(digest, token, &caller, peer, request).await?,
+        };
         // Kept only now: a credential that Cloud refuses takes nobody's place.
         let directory = self.partitions.get_with(digest, async { directory }).await;
         // Cloud judges every change; here everybody may ask for one.
@@ -119,12 +127,21 @@ impl Passthrough {
     async fn validate(
         &self,
         digest: Digest,
-        directory: &Arc<Directory>,
+        token: &SecretString,
         caller: &Caller,
         peer: IpAddr,
         request: &RequestId,
-    ) -> Result<(), Denied> {
+    ) -> Result<Arc<Directory>, Denied> {
         let until = Instant::now() + self.deadline;
+        let visit = |kind| Arc::new(self.visitors.directory(kind, &caller.name, token.expose_secret()));
+        // One that is known was accepted where it is shown.
+        let (directory, second) = match self.partitions.get(&digest).await {
+            Some(known) => (known, None),
+            None => {
+                let second = self.takes_scoped.then(|| visit(CredentialKind::ScopedToken));
+                (visit(CredentialKind::ApiToken), second)
+            }
+        };
         for _ in 0..MAX_JOINS {
             let began = Arc::new(AtomicBool::new(false));
             let asking = Asking {
@@ -132,7 +149,8 @@ impl Passthrough {
                 digest,
                 account: NameKey::of(&caller.name),
                 peer,
-                directory: Arc::clone(directory),
+                directory: Arc::clone(&directory),
+                second: second.clone(),
                 request: request.clone(),
                 caller: caller.clone(),
                 until,
@@ -141,7 +159,7 @@ impl Passthrough {
             let valid = self.valid.clone();
             // On a task of its own: a caller who hangs up must not cut short what others wait for.
             match tokio::spawn(async move { valid.try_get_with(digest, asking.ask()).await }).await {
-                Ok(Ok(())) => return Ok(()),
+                Ok(Ok(directory)) => return Ok(directory),
                 Ok(Err(unproven)) => match &*unproven {
                     // That nobody was asked is the matter of the address of who began; the others must not suffer for it.
                     Unproven::LockedOut | Unproven::Busy if !began.load(Ordering::Relaxed) => {}
@@ -155,6 +173,9 @@ impl Passthrough {
                     // Cloud answers a wrong token and a missing product access alike.
                     Unproven::Cloud(directory::Error::Refused { .. }) => {
                         self.partitions.invalidate(&digest).await;
+                        if !self.takes_scoped {
+                            tracing::info!(%request, "{NO_SCOPED}");
+                        }
                         return Err(Denied::WrongPassword);
                     }
                     Unproven::Cloud(error) => {
@@ -216,6 +237,8 @@ struct Asking {
     account: NameKey,
     peer: IpAddr,
     directory: Arc<Directory>,
+    /// What would be seen at the gateway, where the site may not be the place to ask.
+    second: Option<Arc<Directory>>,
     request: RequestId,
     caller: Caller,
     until: Instant,
@@ -223,19 +246,19 @@ struct Asking {
 }
 
 impl Asking {
-    async fn ask(self) -> Result<(), Unproven> {
+    async fn ask(self) -> Result<Arc<Directory>, Unproven> {
         self.began.store(true, Ordering::Relaxed);
         let proven = &self.strangers.proven;
         let asked = if proven.contains_key(&self.digest) {
             // Asked about again without limit, and in this caller's own turn: guesses are not before it.
             let left = self.until.saturating_duration_since(Instant::now());
             let context = Context::new(self.request.clone(), self.caller.clone(), left);
-            self.directory.knock(&context.request, self.until).await
+            self.knock(&context.request).await
         } else {
             self.ask_for_a_stranger().await?
         };
         match &asked {
-            Ok(()) => proven.insert(self.digest, ()),
+            Ok(_) => proven.insert(self.digest, ()),
             Err(directory::Error::Refused { .. }) => proven.invalidate(&self.digest),
             // Nobody learned anything.
             Err(_) => {}
@@ -243,8 +266,22 @@ impl Asking {
         asked.map_err(Unproven::Cloud)
     }
 
+    /// Whether Cloud takes the pair, and what is seen through it then: at the site, else, where that may be, at the gateway. If
+    /// that one does not take it, or is not there, what the site has said stands.
+    async fn knock(&self, request: &RequestId) -> Result<Arc<Directory>, directory::Error> {
+        let at_site = self.directory.knock(request, self.until).await;
+        if let (Err(directory::Error::Refused { .. }), Some(second)) = (&at_site, &self.second) {
+            let until = self.until.min(Instant::now() + SECOND_DOOR);
+            match second.knock(request, until).await {
+                Ok(()) => return Ok(Arc::clone(second)),
+                Err(why) => tracing::debug!(%request, %why, "nor is the caller let in at the gateway"),
+            }
+        }
+        at_site.map(|()| Arc::clone(&self.directory))
+    }
+
     /// What Cloud says, if it may be asked now.
-    async fn ask_for_a_stranger(&self) -> Result<Result<(), directory::Error>, Unproven> {
+    async fn ask_for_a_stranger(&self) -> Result<Result<Arc<Directory>, directory::Error>, Unproven> {
         let Strangers { attempts, lanes, .. } = &*self.strangers;
         let account = self.account.as_str();
         let place = lanes.enter(self.peer, || attempts.admits(account, self.peer));
@@ -257,8 +294,8 @@ impl Asking {
             attempts.forgive(account, self.peer);
             return Err(Unproven::Busy);
         };
-        let asked = self.directory.knock(&self.request, self.until).await;
-        if matches!(asked, Ok(()) | Err(directory::Error::Unavailable { .. })) {
+        let asked = self.knock(&self.request).await;
+        if matches!(asked, Ok(_) | Err(directory::Error::Unavailable { .. })) {
             // It was right, or nobody learned whether it was a good guess.
             attempts.forgive(account, self.peer);
         }
