@@ -133,11 +133,15 @@ fn output(command: &str) -> Result<Zeroizing<String>, String> {
             Err(e) => return Err(format!("cannot be waited for: {e}")),
         }
     };
+    // Before its status: a command whose output is not read to its end may fail for that alone.
+    let text = text
+        .ok()
+        .transpose()
+        .map_err(|e| format!("printed what cannot be read: {e}"))?;
     if !status.success() {
         return Err(format!("failed ({status})"));
     }
-    let text = text.map_err(|_| "printed nothing in time".to_owned())?;
-    let text = text.map_err(|e| format!("printed what cannot be read: {e}"))?;
+    let text = text.ok_or("printed nothing in time")?;
     if text.trim().is_empty() {
         return Err("printed nothing".to_owned());
     }

@@ -1,6 +1,6 @@
 //! Verifying passwords without letting anybody burn the processor or lock anybody else out.
 //!
-//! A credential (name and password together) is in one of three states. *Remembered*: verified a short while ago, taken
+//! A credential (name and password together, from one network) is in one of three states. *Remembered*: verified a short while ago, taken
 //! at once. *Proven*: verified earlier in this process; it is verified again, in a lane of its own and past the limiter,
 //! so that a flood of guesses cannot block who has the right password. *Never seen*: the limiter of this account and
 //! address decides, and what it lets through waits in the other lane, whose places and turns networks share.
@@ -17,7 +17,7 @@ use super::super::fair::{Lanes, NoPlace};
 use super::book::Book;
 use super::hash::StoredHash;
 use super::{Refused, Verified};
-use crate::doors::{Attempts, Digest, LONGEST_LIFE};
+use crate::doors::{Attempts, Digest, LONGEST_LIFE, network};
 
 /// The bounds of verification.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Default for Limits {
     }
 }
 
-/// Only right credentials get into the memories, and an account has one, so this is never reached by an honest file.
+/// Only right credentials get into the memories, and an account has one from each network where it is used.
 const MAX_REMEMBERED: u64 = 65_536;
 /// How often a caller joins somebody else's verification that was then refused for that one's address.
 const MAX_JOINS: usize = 8;
@@ -90,7 +90,7 @@ impl Gate {
         peer: IpAddr,
     ) -> Result<Verified, Refused> {
         let (account, hash) = book.challenge(folded);
-        let credential = gate.credential(folded, password, &hash);
+        let credential = gate.credential(folded, password, &hash, peer);
         let taken = || account.clone().ok_or(Refused::WrongPassword);
         if gate.remembered.get(&credential).await.is_some() {
             return taken();
@@ -124,9 +124,12 @@ impl Gate {
     }
 
     /// What is remembered of a credential is remembered together with the hash it was verified against: what was right
-    /// under an earlier file is nothing under one that has another password, or no such account.
-    fn credential(&self, folded: &str, password: &str, hash: &StoredHash) -> Digest {
-        self.attempts.digest(&["basic", folded, password, &hash.told_apart()])
+    /// under an earlier file is nothing under one that has another password, or no such account. And with the network: else
+    /// whoever is held back might guess on, and would be let in by the one guess that others have verified.
+    fn credential(&self, folded: &str, password: &str, hash: &StoredHash, peer: IpAddr) -> Digest {
+        let network = network(peer).to_string();
+        self.attempts
+            .digest(&["basic", folded, password, &hash.told_apart(), &network])
     }
 
     fn busy(&self) -> Refused {
@@ -209,10 +212,10 @@ fn verify_blocking(hash: &StoredHash, password: &SecretString) -> bool {
 #[cfg(test)]
 impl Gate {
     /// Forgets the short memory of one credential, as time would.
-    pub(super) async fn forget(&self, book: &Book, folded: &str, password: &str) {
+    pub(super) async fn forget(&self, book: &Book, folded: &str, password: &str, peer: IpAddr) {
         let (_, hash) = book.challenge(folded);
         self.remembered
-            .invalidate(&self.credential(folded, password, &hash))
+            .invalidate(&self.credential(folded, password, &hash, peer))
             .await;
     }
 

@@ -159,11 +159,8 @@ async fn one_credential_asked_for_by_many_is_verified_once() {
     let callers: Vec<_> = (0..40)
         .map(|host| {
             let accounts = accounts.clone();
-            tokio::spawn(async move {
-                accounts
-                    .basic("svc-sync", "right", peer(&format!("10.0.0.{host}")))
-                    .await
-            })
+            let from = peer(&format!("2001:db8::{host}"));
+            tokio::spawn(async move { accounts.basic("svc-sync", "right", from).await })
         })
         .collect();
     drop(held);
@@ -225,6 +222,21 @@ async fn failures_lock_out_one_account_from_one_address_only() {
 }
 
 #[tokio::test]
+async fn who_is_held_back_is_not_let_in_by_what_others_have_verified() {
+    let accounts = two_accounts();
+    accounts.basic("svc-sync", "right", peer("10.0.0.2")).await.unwrap();
+    for guess in ["a", "b", "c"] {
+        let refused = accounts.basic("svc-sync", guess, peer("10.0.0.1")).await;
+        assert_eq!(refused, Err(Refused::WrongPassword));
+    }
+    for guess in ["d", "right"] {
+        let refused = accounts.basic("svc-sync", guess, peer("10.0.0.1")).await;
+        assert_eq!(refused, Err(Refused::LockedOut), "{guess}");
+    }
+    accounts.basic("svc-sync", "right", peer("10.0.0.2")).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_ipv6_host_cannot_escape_by_changing_the_half_it_chooses() {
     let accounts = two_accounts();
     for host in 1..=3 {
@@ -253,7 +265,10 @@ async fn a_network_is_limited_over_all_names_and_who_was_verified_there_is_not()
         assert!(verified < 10_000, "it never ends");
     }
     assert!(verified >= 30, "{verified}");
-    accounts.gate.forget(&accounts.book.load(), "svc-sync", "right").await;
+    accounts
+        .gate
+        .forget(&accounts.book.load(), "svc-sync", "right", peer("10.0.0.1"))
+        .await;
     accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
     accounts.basic("zoë", "other", peer("10.0.0.2")).await.unwrap();
 }
@@ -302,7 +317,10 @@ async fn a_verified_credential_survives_a_flood_of_guesses_from_its_own_address(
             .await
             .unwrap_err();
     }
-    accounts.gate.forget(&accounts.book.load(), "svc-sync", "right").await;
+    accounts
+        .gate
+        .forget(&accounts.book.load(), "svc-sync", "right", peer("10.0.0.1"))
+        .await;
     let runs = accounts.hash_runs();
     accounts.basic("svc-sync", "right", peer("10.0.0.1")).await.unwrap();
     assert_eq!(accounts.hash_runs(), runs + 1, "verified anew, not merely believed");
@@ -316,7 +334,10 @@ async fn a_verified_credential_survives_a_flood_of_guesses_from_its_own_address(
 async fn a_full_queue_refuses_strangers_and_not_the_proven() {
     let accounts = two_accounts().with_limits(&Limits { waiting: 1, ..limits() });
     accounts.basic("zoë", "other", peer("10.0.0.1")).await.unwrap();
-    accounts.gate.forget(&accounts.book.load(), "zoë", "other").await;
+    accounts
+        .gate
+        .forget(&accounts.book.load(), "zoë", "other", peer("10.0.0.1"))
+        .await;
 
     let lane = accounts.gate.never_seen();
     let held = turn(&accounts).await;
