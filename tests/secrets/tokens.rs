@@ -29,6 +29,11 @@ async fn register(cloud: &Cloud, secrets: &Secrets, kind: &str, secret: &str) {
 
 /// Consents as somebody with a browser does; what the command says is kept.
 async fn login(bed: &mut Bed, cloud: &Cloud) {
+    // As the service's first start makes it: root, who may run this, is not to.
+    let mut folder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.create(bed.state()).unwrap();
     let mut command = crate::program::bare();
     command.envs(bed.settings.iter().cloned());
     let login = Login::begin(command, &[]).await;
