@@ -194,23 +194,18 @@ fn allocations(profile: &str) -> u64 {
     let mut called = 0;
     let mut is_allocator = false;
     for line in profile.lines() {
-        if let Some(function) = line.strip_prefix("cfn=") {
+        let called_next = line.strip_prefix("cfn=");
+        if let Some(function) = called_next.or(line.strip_prefix("fn=")) {
             let (number, name) = function.split_once(')').unwrap_or((function, ""));
-            let name = name.trim();
-            if ["malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign"].contains(&name) {
+            if ["malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign"].contains(&name.trim()) {
                 numbers.push(number.to_owned());
             }
-            is_allocator = numbers.iter().any(|known| known == number);
+            is_allocator = called_next.is_some() && numbers.iter().any(|known| known == number);
         } else if let Some(call) = line.strip_prefix("calls=")
             && is_allocator
         {
             let count = call.split(' ').next().and_then(|count| count.parse::<u64>().ok());
             called += count.unwrap_or_default();
-        } else if let Some(function) = line.strip_prefix("fn=") {
-            let (number, name) = function.split_once(')').unwrap_or((function, ""));
-            if ["malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign"].contains(&name.trim()) {
-                numbers.push(number.to_owned());
-            }
         }
     }
     called

@@ -3,7 +3,7 @@
 //! and nobody who is refused a place, or waits for one, keeps others from asking.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+
+use crate::doors::network;
 
 /// A connection is left alone for so long: its request may be on the way.
 const GRACE: Duration = Duration::from_secs(1);
@@ -381,14 +383,6 @@ impl Drop for Place {
             self.places.hand_out(&mut state)
         };
         drop(unwanted);
-    }
-}
-
-/// What counts as one address: an IPv4 address, or the /64 in which an IPv6 host picks its addresses at will.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
     }
 }
 

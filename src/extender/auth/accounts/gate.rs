@@ -45,7 +45,7 @@ impl Default for Limits {
 
 /// Only right credentials get into the memories, and an account has one from each network where it is used.
 const MAX_REMEMBERED: u64 = 65_536;
-/// How often a caller joins somebody else's verification that was then refused for that one's address.
+/// How often a caller joins another's verification that was then not made.
 const MAX_JOINS: usize = 8;
 
 pub(super) struct Gate {
@@ -113,8 +113,8 @@ impl Gate {
             let joined = tokio::spawn(async move { memory.try_get_with(credential, attempt.run()).await }).await;
             match joined {
                 Ok(Ok(())) => return taken(),
-                // Equal credentials share one verification; that it was not made is the matter of the address of who
-                // began it, and the others must not suffer for it.
+                // Equal credentials share one verification. That it was not made says nothing of them: it may have lost its
+                // place to another network, and who joined it tries for a place of his own.
                 Ok(Err(refused)) if *refused != Refused::WrongPassword && !began.load(Ordering::Relaxed) => {}
                 Ok(Err(refused)) => return Err(Refused::clone(&refused)),
                 Err(_) => return Err(gate.busy()),
