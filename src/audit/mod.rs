@@ -12,6 +12,7 @@ mod chain;
 mod error;
 mod files;
 mod read;
+mod room;
 mod walk;
 mod wire;
 mod writer;

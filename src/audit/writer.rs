@@ -18,7 +18,7 @@ use super::chain::{Chain, Head};
 use super::files::{self, FILE};
 use super::walk::Walked;
 use super::wire::{self, Begun};
-use super::{Error, Limits};
+use super::{Error, Limits, room};
 use crate::metrics::Metrics;
 
 /// Bytes kept in memory while they cannot be written; beyond it lines are lost to the file, and logged as errors.
@@ -30,7 +30,7 @@ const BATCH: usize = 256 * 1024;
 /// Messages after which whoever asked is answered, however many more there are.
 const MAX_MESSAGES: usize = 256;
 
-/// How many blanks must find room before a change is begun: a block of a file system, a dozen lines.
+/// How many bytes must find room before a change is begun: a block of a file system, a dozen lines.
 const ROOM: usize = 4096;
 
 /// How long lines may be in the file and not on the disk while more are coming.
@@ -303,15 +303,24 @@ impl Writer {
         self.metrics.audit_head.set(head.short());
     }
 
-    /// Whether a disk that is full would be noticed: writes blanks and takes them away again.
+    /// Whether a disk that is full would be noticed.
     fn has_room(&mut self) -> bool {
-        let written = self.file.write_all(&[b' '; ROOM]);
-        self.is_ragged = self.file.set_len(self.length).is_err();
-        match &written {
+        let found = match room::reserve(&self.file, self.length, ROOM as u64) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.has_room_for_blanks(),
+            found => found,
+        };
+        match &found {
             Ok(()) => self.recovered(),
             Err(error) => self.fail(error),
         }
-        written.is_ok()
+        found.is_ok()
+    }
+
+    /// Writes blanks and takes them away again. Whoever reads along may see them for a moment.
+    fn has_room_for_blanks(&mut self) -> io::Result<()> {
+        let written = self.file.write_all(&[b' '; ROOM]);
+        self.is_ragged = self.file.set_len(self.length).is_err();
+        written
     }
 
     fn fail(&mut self, error: &io::Error) {

@@ -2,6 +2,7 @@
 //! what happens when they cannot be written. The chain itself, and the program over it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod along;
 mod bed;
 #[path = "../support/cloud.rs"]
 mod cloud;
