@@ -353,7 +353,8 @@ async fn where_connections_run_out_who_says_nothing_makes_room() {
     for client in &clients {
         assert_eq!(send(groups(&world, client)).await.status, 200);
     }
-    assert!(closed(&world, "idle").await >= 3);
+    // Whose turn it was is answered before who went for it is counted.
+    while closed(&world, "idle").await < 3 {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
