@@ -4,7 +4,7 @@
 //! the truth about a membership takes what was read and asks the ledger whether we changed it since.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -22,6 +22,8 @@ pub struct Ledger {
     groups: Mutex<GroupLog>,
     /// Groups being made or deleted right now.
     moving: AtomicUsize,
+    /// Another one after each change of anything.
+    version: AtomicU64,
     lag: Duration,
     keep: Duration,
 }
@@ -93,6 +95,7 @@ impl Ledger {
             members: DashMap::new(),
             groups: Mutex::new(GroupLog::default()),
             moving: AtomicUsize::new(0),
+            version: AtomicU64::new(0),
             lag,
             keep: life + lag + Duration::from_secs(60),
         }
@@ -100,6 +103,16 @@ impl Ledger {
 
     pub fn lag(&self) -> Duration {
         self.lag
+    }
+
+    /// Another one whenever what is laid over any list may have changed.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// To be called once the change can be seen.
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
     }
 
     /// A membership of `group` is being changed until the guard is dropped: rows may slip from page to page meanwhile.
@@ -155,6 +168,7 @@ impl Ledger {
                 entry.changes.retain(|_, change| change.at.elapsed() < self.keep);
             }
         }
+        self.changed();
         if self.members.len() > 1024 && self.members.len().is_power_of_two() {
             self.members.retain(|_, group| {
                 group.moving > 0 || group.changes.values().any(|change| change.at.elapsed() < self.keep)
@@ -171,6 +185,7 @@ impl Ledger {
         if let Some(change) = entry.changes.get_mut(account).filter(is_it) {
             change.present = Some(present);
             entry.version += 1;
+            self.changed();
         }
     }
 
@@ -234,6 +249,7 @@ impl Ledger {
             });
             groups.latest.retain(|_, at| at.elapsed() < self.keep);
         }
+        self.changed();
     }
 
     /// Which of our own changes there are: with the same ones, [`Self::created_since`] and [`Self::without_deleted`] say the
@@ -251,6 +267,7 @@ impl Ledger {
         if groups.doubted.len().is_power_of_two() {
             groups.doubted.retain(|_, at| at.elapsed() < self.keep);
         }
+        self.changed();
     }
 
     /// From when on Cloud's reads tell for certain whether there is a group of this name (ignoring case), if a change of
@@ -272,6 +289,7 @@ impl Ledger {
         if let Some(all) = groups.created.get_mut(&group.name.key()) {
             all.retain(|created| !is_it(created));
         }
+        self.changed();
     }
 
     /// Whether groups that were read at `read` must be read again, because another view made some after that, or a

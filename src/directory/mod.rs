@@ -61,6 +61,11 @@ pub struct Directory {
     accesses: Accesses,
 }
 
+/// A state of what lists rest on. Of two that are alike nothing has happened between that would have changed one: no change
+/// of ours, no other identity map, nothing learned of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment([u64; 3]);
+
 /// Directories for callers who bring their own credential.
 #[derive(Clone, Debug)]
 pub struct Visitors {
@@ -115,6 +120,13 @@ impl Directory {
             cloud,
             process,
         }
+    }
+
+    /// What is known by now that bears on lists, apart from their age.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        let (map, heard) = self.identity.generation();
+        Moment([self.process.ledger.version(), map, heard])
     }
 
     /// Asks Cloud whether it accepts the credential: one call.

@@ -1,6 +1,6 @@
 //! The six calls: what a request asks for, put to the domain, and its answer put into the legacy words.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +29,8 @@ const LARGE_BODY: usize = 256 * 1024;
 pub(super) struct Success {
     /// The whole body.
     pub body: Bytes,
+    /// The same, of a list that is as good as lists are: whoever asks again may be given it while it is there.
+    pub print: Option<Weak<Bytes>>,
     /// How many names were skipped, of a changing call.
     pub skipped: Option<usize>,
     /// The operation behind it, which has a report.
@@ -46,6 +48,7 @@ impl Success {
     pub(super) fn of(body: impl Into<Bytes>) -> Self {
         Self {
             body: body.into(),
+            print: None,
             skipped: None,
             report: None,
             conduct: Conduct::Real,
@@ -57,7 +60,8 @@ impl Success {
     /// The answer to a list, in the form in which it is asked for.
     async fn told<T>(listing: &Listing<T>, form: Form, compress_from: usize, make: impl FnOnce() -> Vec<u8>) -> Self {
         let (body, is_compressed) = prepared(listing, form, compress_from, make).await;
-        let mut success = Self::of(body);
+        let mut success = Self::of(Bytes::clone(&body));
+        success.print = Some(Arc::downgrade(&body));
         // A cache on the way must not give the one to who wants the other, though it is told to keep neither.
         success
             .headers
@@ -72,8 +76,10 @@ impl Success {
 
     /// The same, marked with the age of what it tells if Cloud could not be asked.
     fn aged(mut self, age: Option<Duration>) -> Self {
-        self.headers
-            .extend(age.map(|age| (STALE, HeaderValue::from(age.as_secs()))));
+        if let Some(age) = age {
+            self.headers.push((STALE, HeaderValue::from(age.as_secs())));
+            self.print = None;
+        }
         self
     }
 }

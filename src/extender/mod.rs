@@ -19,6 +19,7 @@ mod options;
 mod origin;
 mod prepared;
 mod query;
+mod repeats;
 mod reply;
 mod report;
 mod target;
@@ -41,6 +42,7 @@ pub use self::delivery::{Delivered, Delivery, Lost};
 pub use self::error::Error;
 use self::origin::Origin;
 use self::query::Query;
+pub use self::repeats::{Asked as AskedBefore, Repeats};
 use self::reply::{Record, Told};
 use self::target::Target;
 use self::turns::{Turn, Turns};
@@ -112,12 +114,15 @@ struct Request {
     body_begun: bool,
     /// What becomes known of it while it is being answered.
     told: Arc<Told>,
+    /// If the same may be asked again.
+    asked: Option<AskedBefore>,
 }
 
 /// The legacy API of one process.
 pub struct Extender {
     settings: Arc<Settings>,
-    door: Door,
+    door: Arc<Door>,
+    repeats: Arc<Repeats>,
     zone: dates::Zone,
     turns: Arc<Turns>,
     metrics: Metrics,
@@ -134,7 +139,9 @@ impl Extender {
     /// An unknown time zone.
     pub fn new(settings: Arc<Settings>, door: Door, metrics: Metrics) -> Result<Self, dates::UnknownZone> {
         let zone = dates::Zone::named(&settings.extender.timezone)?;
+        let door = Arc::new(door);
         Ok(Self {
+            repeats: Arc::new(Repeats::new(Arc::clone(&door), &settings, metrics.clone())),
             turns: Turns::new(&settings.inbound),
             settings,
             door,
@@ -150,6 +157,12 @@ impl Extender {
         self.door.still_admits(report)
     }
 
+    /// The requests that need not be judged again; to be asked before the filter.
+    #[must_use]
+    pub fn repeats(&self) -> Arc<Repeats> {
+        Arc::clone(&self.repeats)
+    }
+
     /// The one filter behind which every request is answered. It rejects nothing.
     pub fn filter(self: Arc<Self>) -> warp::filters::BoxedFilter<(warp::reply::Response,)> {
         let query = warp::query::raw().or(warp::any().map(String::new)).unify();
@@ -159,6 +172,7 @@ impl Extender {
             .and(warp::header::headers_cloned())
             .and(warp::ext::optional::<Peer>())
             .and(warp::ext::optional::<Version>())
+            .and(warp::ext::optional::<AskedBefore>())
             .and(warp::body::stream())
             .then(
                 move |method,
@@ -167,13 +181,15 @@ impl Extender {
                       headers: HeaderMap,
                       peer: Option<Peer>,
                       version: Option<Version>,
+                      asked: Option<AskedBefore>,
                       body| {
                     let extender = Arc::clone(&self);
                     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
                     let proxies = &extender.settings.inbound.trusted_proxies;
                     let connection = peer.map_or(unknown, |Peer(address)| address);
                     let request = Request {
-                        id: request_id(&headers),
+                        id: request_id(&headers).map_or_else(RequestId::random, RequestId::new),
+                        asked,
                         origin: Origin::of(connection, &headers, proxies),
                         method,
                         path: path.as_str().to_owned(),
@@ -191,7 +207,8 @@ impl Extender {
     }
 
     async fn answer(self: Arc<Self>, request: Request) -> warp::reply::Response {
-        let record = Record::of(&request, self.metrics.clone(), self.refusals.clone());
+        let repeats = Arc::clone(&self.repeats);
+        let record = Record::of(&request, repeats, self.metrics.clone(), self.refusals.clone());
         let told = Arc::clone(&request.told);
         let period = seconds(self.settings.extender.heartbeat_s);
         // To HTTP/1.0 an answer of unknown length ends with its connection: half of it would look whole.
@@ -314,8 +331,10 @@ impl Extender {
                 None => error,
             }
         })?;
-        let turn = self.turns.take(&admitted.caller);
+        let tally = self.turns.of(&admitted.caller);
+        let turn = tally.take();
         let turn = turn.map_err(|many| Error::too_many_requests(many.retry_after))?;
+        let _ = request.told.tally.set(tally);
         Ok((admitted, turn))
     }
 }
@@ -341,17 +360,14 @@ fn incoming<B: bytes::Buf>(
     Box::pin(body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))))
 }
 
-/// The client's own id for its request where it can stand in a header and a log line, else one of ours.
-fn request_id(headers: &HeaderMap) -> RequestId {
+/// The client's own id for its request, where it can stand in a header and a log line.
+fn request_id(headers: &HeaderMap) -> Option<&str> {
     let plain = |text: &&str| {
         (1..=MAX_REQUEST_ID).contains(&text.len())
             && text
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
-    let given = headers
-        .get("x-request-id")
-        .and_then(|id| id.to_str().ok())
-        .filter(plain);
-    given.map_or_else(RequestId::random, RequestId::new)
+    let given = headers.get("x-request-id");
+    given.and_then(|id| id.to_str().ok()).filter(plain)
 }

@@ -2,6 +2,7 @@
 //! from then on.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -21,20 +22,20 @@ pub async fn prepared<T>(
     mut form: Form,
     compress_from: usize,
     make: impl FnOnce() -> Vec<u8>,
-) -> (Bytes, bool) {
+) -> (Arc<Bytes>, bool) {
     if let Some(ready) = listing.prints.get(&form) {
         return (ready, form.is_compressed);
     }
     let wants_compressed = std::mem::replace(&mut form.is_compressed, false);
     let plain = listing.prints.get(&form).unwrap_or_else(|| {
-        let made = Bytes::from(make());
+        let made = Arc::new(Bytes::from(make()));
         listing.prints.keep(&form, &made);
         made
     });
     if !wants_compressed || plain.len() < compress_from {
         return (plain, false);
     }
-    let text = plain.clone();
+    let text = Bytes::clone(&plain);
     let compressed = if text.len() < LARGE {
         gzip(&text)
     } else {
@@ -44,6 +45,7 @@ pub async fn prepared<T>(
         return (plain, false);
     };
     form.is_compressed = true;
+    let compressed = Arc::new(compressed);
     listing.prints.keep(&form, &compressed);
     (compressed, true)
 }
@@ -155,10 +157,10 @@ mod tests {
         let (compressed, is_compressed) = ask(true).await;
         assert!(is_compressed && compressed.len() < 100);
         let mut text = Vec::new();
-        std::io::copy(&mut flate2::read::GzDecoder::new(&*compressed), &mut text).unwrap();
+        std::io::copy(&mut flate2::read::GzDecoder::new(&**compressed), &mut text).unwrap();
         assert_eq!(text, b"twelve bytes".repeat(100));
         let (plain, is_compressed) = ask(false).await;
-        assert!(!is_compressed && *plain == *text);
+        assert!(!is_compressed && **plain == *text);
         let again = ask(true).await.0;
         assert_eq!((again.as_ptr(), made.get()), (compressed.as_ptr(), 1), "the very bytes");
     }

@@ -1,6 +1,6 @@
 //! From what a call came to, to the answer: status, headers, body; and the log line and figures beside it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,14 +15,15 @@ use super::auth::Claimed;
 use super::calls::Success;
 use super::delivery::Delivery;
 use super::origin::Origin;
-use super::turns::Turn;
+use super::repeats::{Asked, Came, Repeats};
+use super::turns::{Tally, Turn};
 use super::{Error, Request, wire};
 use crate::directory::{Conduct, Watch};
 use crate::doors::{Cause, Refusal, Refusals};
 use crate::metrics::{Inbound, Metrics};
 use crate::model::{OperationId, RequestId};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-facade-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-facade-request-id");
 const USER_NAME: HeaderName = HeaderName::from_static("x-ausername");
 pub(super) const SKIPPED: HeaderName = HeaderName::from_static("x-facade-skipped");
 pub(super) const REPORT: HeaderName = HeaderName::from_static("x-facade-report");
@@ -46,6 +47,8 @@ pub(super) struct Told {
     pub operation: OnceLock<Watch>,
     /// That it is one of so many of its caller's, until its answer is with him.
     pub turn: Mutex<Option<Turn>>,
+    /// The count of the caller's requests.
+    pub tally: OnceLock<Arc<Tally>>,
     /// Told when a changing call has its names: from then on its caller may be kept waiting.
     pub begun: Notify,
 }
@@ -59,13 +62,44 @@ pub(super) struct Record {
     path: String,
     from: Instant,
     told: Arc<Told>,
+    /// If the same may be asked again.
+    asked: Option<Asked>,
+    repeats: Arc<Repeats>,
     metrics: Metrics,
     refusals: Refusals,
 }
 
+/// What the log tells of every answer.
+pub(super) struct Answered<'a> {
+    pub id: &'a str,
+    pub origin: Origin,
+    pub caller: Option<&'a String>,
+    pub method: &'a Method,
+    /// The path alone: a query may hold a password (`os_password`).
+    pub path: &'a str,
+    pub status: u16,
+    /// Seconds.
+    pub took: f64,
+}
+
+pub(super) fn tell_answered(answered: &Answered<'_>) {
+    let Answered {
+        id,
+        origin,
+        caller,
+        method,
+        path,
+        status,
+        took,
+    } = answered;
+    tracing::info!(request = %id, peer = %origin, caller, %method, path, status, seconds = took, "answered");
+}
+
 impl Record {
-    pub(super) fn of(request: &Request, metrics: Metrics, refusals: Refusals) -> Self {
+    pub(super) fn of(request: &Request, repeats: Arc<Repeats>, metrics: Metrics, refusals: Refusals) -> Self {
         Self {
+            asked: request.asked,
+            repeats,
             id: request.id.clone(),
             origin: request.origin,
             method: request.method.clone(),
@@ -79,20 +113,40 @@ impl Record {
 
     /// The answer whose end is known.
     pub(super) fn answer(&self, result: Result<Success, Error>) -> warp::reply::Response {
+        let print = result.as_ref().ok().and_then(|success| success.print.clone());
         let mut response = match result {
             Ok(success) => self.succeed(success),
             Err(error) => self.fail(&error),
         };
-        self.name_request(response.headers_mut());
         // hyper leaves the length of an empty body out of its answer to HEAD, which is to have the headers of a GET.
         let length = HeaderValue::from(response.body().len());
         response.headers_mut().insert(CONTENT_LENGTH, length);
+        if let (Some(asked), Some(print)) = (&self.asked, print) {
+            self.keep(asked, print, response.headers());
+        }
+        self.name_request(response.headers_mut());
         self.answered(response.status());
         if let Some(turn) = self.take_turn() {
             let delivery = response.extensions_mut().get_or_insert_with(Delivery::default);
             delivery.keep(turn);
         }
         response.into_response()
+    }
+
+    /// For whoever asks the same again.
+    fn keep(&self, asked: &Asked, print: Weak<Bytes>, head: &HeaderMap) {
+        let told = &self.told;
+        if let (Some(caller), Some(call), Some(tally)) = (told.caller.get(), told.call.get(), told.tally.get()) {
+            let came = Came {
+                head: head.clone(),
+                print,
+                caller: caller.clone(),
+                tally: Arc::clone(tally),
+                call,
+                path: self.path.clone(),
+            };
+            self.repeats.keep(asked, came);
+        }
     }
 
     /// What is to be kept until the answer was written: one who does not read it is not to ask for the next one.
@@ -130,16 +184,15 @@ impl Record {
         let metrics = &self.metrics;
         metrics.requests.get_or_create(&Inbound { call, status }).inc();
         metrics.request_seconds.observe(took);
-        let Self {
-            id,
-            origin,
-            method,
-            path,
-            ..
-        } = self;
-        let caller = self.told.caller.get();
-        // The path alone: a query may hold a password (`os_password`).
-        tracing::info!(request = %id, peer = %origin, caller, %method, path, status, seconds = took, "answered");
+        tell_answered(&Answered {
+            id: self.id.as_str(),
+            origin: self.origin,
+            caller: self.told.caller.get(),
+            method: &self.method,
+            path: &self.path,
+            status,
+            took,
+        });
     }
 
     fn succeed(&self, success: Success) -> Response<Bytes> {

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -22,7 +23,8 @@ const MOST_CALLERS: u64 = 65_536;
 pub struct Turns {
     /// 0: no limit.
     at_once: usize,
-    under_way: Mutex<HashMap<Arc<str>, usize>>,
+    /// Callers who are asking, or whose answers are being repeated.
+    asking: Mutex<HashMap<Arc<str>, Weak<Tally>>>,
     pace: Option<Pace>,
 }
 
@@ -31,11 +33,16 @@ struct Pace {
     callers: moka::sync::Cache<Arc<str>, Arc<DefaultDirectRateLimiter>>,
 }
 
-/// One request of a caller, until it is dropped.
-pub struct Turn {
+/// One caller's count. Whoever holds it need not look for it again.
+pub struct Tally {
     turns: Arc<Turns>,
     caller: Arc<str>,
+    under_way: AtomicUsize,
+    limiter: Option<Arc<DefaultDirectRateLimiter>>,
 }
+
+/// One request of a caller, until it is dropped.
+pub struct Turn(Arc<Tally>);
 
 /// The caller asks too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,37 +64,58 @@ impl Turns {
         });
         Arc::new(Self {
             at_once: inbound.max_requests_at_once,
-            under_way: Mutex::default(),
+            asking: Mutex::default(),
             pace,
         })
     }
 
+    /// The count of this caller.
+    pub fn of(self: &Arc<Self>, caller: &Caller) -> Arc<Tally> {
+        let mut asking = self.asking.lock();
+        if let Some(own) = asking.get(&caller.key).and_then(Weak::upgrade) {
+            return own;
+        }
+        let limiter = self.pace.as_ref().map(|pace| {
+            pace.callers
+                .get_with(Arc::clone(&caller.key), || Arc::new(RateLimiter::direct(pace.quota)))
+        });
+        let own = Arc::new(Tally {
+            turns: Arc::clone(self),
+            caller: Arc::clone(&caller.key),
+            under_way: AtomicUsize::new(0),
+            limiter,
+        });
+        asking.insert(Arc::clone(&caller.key), Arc::downgrade(&own));
+        own
+    }
+}
+
+impl Tally {
     /// One more request of this caller.
     ///
     /// # Errors
     /// [`TooMany`].
-    pub fn take(self: &Arc<Self>, caller: &Caller) -> Result<Turn, TooMany> {
-        if let Some(pace) = &self.pace {
-            let limiter = pace
-                .callers
-                .get_with(Arc::clone(&caller.key), || Arc::new(RateLimiter::direct(pace.quota)));
+    pub fn take(self: &Arc<Self>) -> Result<Turn, TooMany> {
+        if let Some(limiter) = &self.limiter {
             limiter.check().map_err(|until| TooMany {
                 retry_after: until.wait_time_from(DefaultClock::default().now()),
             })?;
         }
-        let mut under_way = self.under_way.lock();
-        let own = under_way.entry(Arc::clone(&caller.key)).or_default();
-        if self.at_once > 0 && *own >= self.at_once {
+        let turn = Turn(Arc::clone(self));
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        if self.turns.at_once > 0 && before >= self.turns.at_once {
             // Nobody can tell when one of them ends.
             return Err(TooMany {
                 retry_after: Duration::from_secs(1),
             });
         }
-        *own += 1;
-        Ok(Turn {
-            turns: Arc::clone(self),
-            caller: Arc::clone(&caller.key),
-        })
+        Ok(turn)
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tally")
     }
 }
 
@@ -99,12 +127,20 @@ impl fmt::Debug for Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut under_way = self.turns.under_way.lock();
-        if let Some(own) = under_way.get_mut(&self.caller) {
-            *own -= 1;
-            if *own == 0 {
-                under_way.remove(&self.caller);
-            }
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if let (Some(pace), Some(limiter)) = (&self.turns.pace, self.limiter.take()) {
+            // It was not looked up for as long as it was held here.
+            pace.callers.insert(Arc::clone(&self.caller), limiter);
+        }
+        let mut asking = self.turns.asking.lock();
+        // Somebody may have come since, and have a count of his own.
+        if asking.get(&self.caller).is_some_and(|own| own.strong_count() == 0) {
+            asking.remove(&self.caller);
         }
     }
 }
@@ -124,23 +160,23 @@ mod tests {
     fn each_caller_has_so_many_at_once_and_nobody_is_kept_in_mind_afterwards() {
         let turns = turns(2, 0);
         let (ann, bob) = (Caller::named("ann"), Caller::named("bob"));
-        let held = [turns.take(&ann).ok().unwrap(), turns.take(&ann).ok().unwrap()];
-        assert_eq!(turns.take(&ann).err().unwrap().retry_after, Duration::from_secs(1));
-        let other = turns.take(&bob).ok().unwrap();
+        let held = [turns.of(&ann).take().ok().unwrap(), turns.of(&ann).take().ok().unwrap()];
+        assert_eq!(turns.of(&ann).take().err().unwrap().retry_after, Duration::from_secs(1));
+        let other = turns.of(&bob).take().ok().unwrap();
         drop(held);
-        drop(turns.take(&ann).ok().unwrap());
+        drop(turns.of(&ann).take().ok().unwrap());
         drop(other);
-        assert!(turns.under_way.lock().is_empty());
+        assert!(turns.asking.lock().is_empty());
     }
 
     #[test]
     fn each_caller_has_so_many_a_second() {
         let turns = turns(0, 3);
         let (ann, bob) = (Caller::named("ann"), Caller::named("bob"));
-        let taken = (0..100).filter(|_| turns.take(&ann).is_ok()).count();
+        let taken = (0..100).filter(|_| turns.of(&ann).take().is_ok()).count();
         assert!((3..50).contains(&taken), "{taken}");
-        assert!(turns.take(&bob).is_ok());
-        let wait = turns.take(&ann).err().unwrap().retry_after;
+        assert!(turns.of(&bob).take().is_ok());
+        let wait = turns.of(&ann).take().err().unwrap().retry_after;
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
     }
 }

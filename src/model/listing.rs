@@ -49,7 +49,7 @@ const MOST: usize = 128;
 /// Readers share no lock: they see the answers as they were at one moment.
 #[derive(Debug, Default)]
 pub struct Prints {
-    kept: ArcSwap<Vec<(Form, Bytes)>>,
+    kept: ArcSwap<Vec<(Form, Arc<Bytes>)>>,
     most_bytes: usize,
 }
 
@@ -63,14 +63,14 @@ impl Prints {
 
     /// The answer in this form, if it was made before.
     #[must_use]
-    pub fn get(&self, form: &Form) -> Option<Bytes> {
+    pub fn get(&self, form: &Form) -> Option<Arc<Bytes>> {
         let kept = self.kept.load();
         let found = kept.iter().find(|(known, _)| known == form)?;
-        Some(found.1.clone())
+        Some(Arc::clone(&found.1))
     }
 
     /// Keeps an answer for those who ask for it again, unless it is too large for the list.
-    pub fn keep(&self, form: &Form, bytes: &Bytes) {
+    pub fn keep(&self, form: &Form, bytes: &Arc<Bytes>) {
         if size(form, bytes) > self.most_bytes {
             return;
         }
@@ -78,7 +78,7 @@ impl Prints {
             let mut left = self.most_bytes - size(form, bytes);
             // The newest first, as far as there is room.
             let others = kept.iter().rev().filter(|(known, _)| known != form);
-            let mut all: Vec<(Form, Bytes)> = others
+            let mut all: Vec<(Form, Arc<Bytes>)> = others
                 .take(MOST - 1)
                 .take_while(|(known, other)| {
                     let size = size(known, other);
@@ -89,7 +89,7 @@ impl Prints {
                 .cloned()
                 .collect();
             all.reverse();
-            all.push((form.clone(), bytes.clone()));
+            all.push((form.clone(), Arc::clone(bytes)));
             Arc::new(all)
         });
     }
@@ -116,6 +116,10 @@ mod tests {
         }
     }
 
+    fn ready(text: &'static [u8]) -> Arc<Bytes> {
+        Arc::new(Bytes::from_static(text))
+    }
+
     fn starts(prints: &Prints) -> Vec<usize> {
         prints.kept.load().iter().map(|(form, _)| form.page.start_at).collect()
     }
@@ -123,7 +127,7 @@ mod tests {
     #[test]
     fn an_answer_is_found_by_its_form_alone() {
         let prints = Prints::bounded(100);
-        prints.keep(&form(0), &Bytes::from_static(b"zero"));
+        prints.keep(&form(0), &ready(b"zero"));
         let compressed = Form {
             is_compressed: true,
             ..form(0)
@@ -139,9 +143,9 @@ mod tests {
         for other in [form(1), compressed, dated, named] {
             assert_eq!(prints.get(&other), None, "{other:?}");
         }
-        assert_eq!(prints.get(&form(0)).as_deref(), Some(b"zero".as_slice()));
-        prints.keep(&form(0), &Bytes::from_static(b"anew"));
-        assert_eq!(prints.get(&form(0)).as_deref(), Some(b"anew".as_slice()));
+        assert_eq!(prints.get(&form(0)), Some(ready(b"zero")));
+        prints.keep(&form(0), &ready(b"anew"));
+        assert_eq!(prints.get(&form(0)), Some(ready(b"anew")));
         assert_eq!(starts(&prints), [0]);
     }
 
@@ -149,12 +153,12 @@ mod tests {
     fn the_oldest_go_where_there_is_no_room_and_what_is_too_large_is_not_kept() {
         let prints = Prints::bounded(10);
         for start in 0..3 {
-            prints.keep(&form(start), &Bytes::from_static(b"four"));
+            prints.keep(&form(start), &ready(b"four"));
         }
         assert_eq!(starts(&prints), [1, 2]);
-        prints.keep(&form(7), &Bytes::from_static(b"more than ten"));
+        prints.keep(&form(7), &ready(b"more than ten"));
         assert_eq!(starts(&prints), [1, 2]);
-        prints.keep(&form(8), &Bytes::from_static(b"ten in all"));
+        prints.keep(&form(8), &ready(b"ten in all"));
         assert_eq!(starts(&prints), [8]);
     }
 
@@ -162,7 +166,7 @@ mod tests {
     fn there_are_never_more_than_are_looked_through_quickly() {
         let prints = Prints::bounded(1_000_000);
         for start in 0..MOST + 5 {
-            prints.keep(&form(start), &Bytes::from_static(b"x"));
+            prints.keep(&form(start), &ready(b"x"));
         }
         let expected: Vec<usize> = (5..MOST + 5).collect();
         assert_eq!(starts(&prints), expected);

@@ -78,7 +78,15 @@ impl RequestId {
     /// 128 bits, unlikely to come twice; not a secret.
     #[must_use]
     pub fn random() -> Self {
-        Self::new(&format!("{:032x}", fastrand::u128(..)))
+        Self::new(&Self::random_text())
+    }
+
+    /// The text of one.
+    #[must_use]
+    pub fn random_text() -> String {
+        let number = fastrand::u128(..);
+        let digits = (0..32).rev().map(|place| (number >> (4 * place)) as u32 & 0xf);
+        digits.filter_map(|digit| char::from_digit(digit, 16)).collect()
     }
 
     /// The text.

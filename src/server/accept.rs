@@ -12,7 +12,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -23,7 +23,7 @@ use super::line::{Answers, Line, Pulse, Socket, Steady, Wanted, Watched};
 use super::places::{Activity, Busy, Entry, Place, Places, Share};
 use super::tls;
 use crate::doors::{Cause, Peer, Refusal, Refusals};
-use crate::extender::Delivery;
+use crate::extender::{Delivery, Repeats};
 use crate::metrics::Metrics;
 use crate::settings::Network;
 
@@ -88,6 +88,8 @@ impl Limits {
 pub struct Service {
     /// Answers every request.
     pub filter: BoxedFilter<(warp::reply::Response,)>,
+    /// Answers those that need not be judged again, before the filter.
+    pub repeats: Option<Arc<Repeats>>,
     /// Where TLS is spoken.
     pub tls: Option<tls::Current>,
     /// Where what happens to connections is counted.
@@ -149,6 +151,7 @@ pub async fn serve(listener: TcpListener, service: Service, limits: Limits, stop
             standstill: limits.standstill,
             metrics: service.metrics.clone(),
             refusals: refusals.clone(),
+            repeats: service.repeats.clone(),
         };
         let patience = limits.head;
         let (http, watcher, filter, stop) = (http.clone(), graceful.watcher(), service.filter.clone(), stop.clone());
@@ -196,6 +199,7 @@ struct Connection {
     standstill: Duration,
     metrics: Metrics,
     refusals: Refusals,
+    repeats: Option<Arc<Repeats>>,
 }
 
 impl Connection {
@@ -228,9 +232,11 @@ impl Connection {
             };
             let (answers, activity) = (Answers::default(), place.activity());
             let line = TokioIo::new(Line::new(socket, answers.clone(), Arc::clone(&activity)));
+            let repeats = self.repeats.clone();
             let service = hyper::service::service_fn(move |request| {
                 let front = Front {
                     peer,
+                    repeats: repeats.clone(),
                     answers: answers.clone(),
                     pulse: Arc::clone(&pulse),
                     activity: Arc::clone(&activity),
@@ -271,6 +277,7 @@ type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 /// What a request's connection is to it.
 struct Front {
     peer: SocketAddr,
+    repeats: Option<Arc<Repeats>>,
     answers: Answers,
     pulse: Arc<Pulse>,
     activity: Arc<Activity>,
@@ -284,6 +291,24 @@ impl Front {
         filter: BoxedFilter<(warp::reply::Response,)>,
     ) -> Result<Response<Body>, std::convert::Infallible> {
         let busy = self.activity.busy();
+        let mut asked = None;
+        if let Some(repeats) = self.repeats.as_ref().filter(|_| request.is_end_stream()) {
+            let (parts, body) = request.into_parts();
+            match repeats.answer(&parts, self.peer) {
+                Ok((response, delivery)) => {
+                    let response = response.map(Full::new);
+                    return Ok(finished(
+                        response,
+                        Some(delivery),
+                        busy,
+                        Wanted::Everything,
+                        self.answers,
+                    ));
+                }
+                Err(left) => asked = left,
+            }
+            request = Request::from_parts(parts, body);
+        }
         if request.uri().path_and_query().is_none() {
             // `CONNECT host:port` has no path, and warp 0.4.3 panics when it looks for one.
             let body = Bytes::from_static(b"{\"message\":\"Bad request target\",\"status-code\":400}");
@@ -303,6 +328,9 @@ impl Front {
         request.extensions_mut().insert(Peer(self.peer));
         let version = request.version();
         request.extensions_mut().insert(version);
+        if let Some(asked) = asked {
+            request.extensions_mut().insert(asked);
+        }
         let wanted = if request.method() == Method::HEAD {
             Wanted::Nothing
         } else {
@@ -317,17 +345,30 @@ impl Front {
             () = self.pulse.stopped(HALF_CLOSED) => return Ok(given_up()),
         };
         let delivery = response.extensions_mut().remove::<Delivery>();
-        let answers = self.answers;
-        Ok(response.map(|body| {
-            let body = Held { body, _busy: busy };
-            match delivery {
-                Some(delivery) => Watched::new(body, wanted, delivery, answers)
-                    .map_err(Into::into)
-                    .boxed_unsync(),
-                None => body.map_err(Into::into).boxed_unsync(),
-            }
-        }))
+        Ok(finished(response, delivery, busy, wanted, self.answers))
     }
+}
+
+/// A response on whose connection something is being answered until its body is gone.
+fn finished<B>(
+    response: Response<B>,
+    delivery: Option<Delivery>,
+    busy: Busy,
+    wanted: Wanted,
+    answers: Answers,
+) -> Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    response.map(|body| {
+        let body = Held { body, _busy: busy };
+        match delivery {
+            Some(delivery) => Watched::new(body, wanted, delivery, answers)
+                .map_err(Into::into)
+                .boxed_unsync(),
+            None => body.map_err(Into::into).boxed_unsync(),
+        }
+    })
 }
 
 /// A body on whose connection something is being answered for as long as it is there.

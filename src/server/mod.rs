@@ -423,6 +423,7 @@ impl Server {
             };
             let service = accept::Service {
                 filter: admin::filter(Arc::clone(&self.admin)),
+                repeats: None,
                 tls: None,
                 metrics: self.metrics.clone(),
             };
@@ -434,6 +435,7 @@ impl Server {
             .await;
         let service = accept::Service {
             filter: Arc::clone(&self.extender).filter(),
+            repeats: Some(self.extender.repeats()),
             tls: self.tls.as_ref().map(tls::Watch::current),
             metrics: self.metrics,
         };

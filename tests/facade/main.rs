@@ -55,6 +55,7 @@ mod privacy;
 mod random;
 mod refusals;
 mod reload;
+mod repeats;
 mod reports;
 mod robustness;
 mod scopes;

@@ -8,7 +8,7 @@ mod scope;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use secrecy::ExposeSecret as _;
@@ -18,7 +18,7 @@ pub use credential::{Shown, shown};
 pub use passthrough::Passthrough;
 pub use scope::Scope;
 
-use crate::directory::Directory;
+use crate::directory::{self, Directory};
 use crate::doors::Cause;
 use crate::model::{Caller, Report, RequestId};
 
@@ -83,6 +83,10 @@ fn somebody(key: &str) -> Option<Caller> {
     let (kind, address) = key.split_once(' ')?;
     (kind == PEER).then(|| address.parse().ok().map(anonymous)).flatten()
 }
+
+/// A state of the door and of what is behind it: of two that are alike nothing has happened between that bears on a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(u64, directory::Moment);
 
 /// Why a caller was not let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,6 +209,24 @@ impl Door {
             Self::Passthrough(_) => None,
             Self::Open(_) => somebody(&report.caller_key),
         }
+    }
+
+    /// What is known by now that bears on who is let in and what lists are told; `None` where every request is to be judged
+    /// anew: who brings Cloud's own credentials is judged by Cloud, and shown nothing but what that shows.
+    #[must_use]
+    pub fn moment(&self) -> Option<Moment> {
+        let (readings, directory) = match self {
+            Self::Accounts(accounts, directory) => (accounts.readings(), directory),
+            Self::Open(directory) => (0, directory),
+            Self::Passthrough(_) => return None,
+        };
+        Some(Moment(readings, directory.moment()))
+    }
+
+    /// Whether somebody who is let in at `from` may not be let in any more within `span`, though nothing happens.
+    #[must_use]
+    pub fn changes_within(&self, from: Instant, span: Duration) -> bool {
+        matches!(self, Self::Accounts(accounts, _) if accounts.end_within(from, span))
     }
 
     /// Whether the callers' credentials are Cloud's own, so that Cloud's refusals are about the caller.

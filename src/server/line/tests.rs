@@ -93,6 +93,7 @@ async fn patient_server(length: usize, pieces: Option<usize>, patience: Duration
     };
     let service = Service {
         filter: filter.boxed(),
+        repeats: None,
         tls: None,
         metrics: Metrics::new(),
     };

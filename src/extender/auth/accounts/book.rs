@@ -18,6 +18,8 @@ pub(super) struct Book {
     tokens: HashMap<[u8; 32], Token>,
     /// What unknown names are verified against.
     decoy: Arc<StoredHash>,
+    /// When entries become void, in order.
+    ends: Vec<Timestamp>,
 }
 
 struct Account {
@@ -60,6 +62,10 @@ impl Book {
     pub(super) fn new(accounts: Vec<AccountEntry>, tokens: Vec<TokenEntry>) -> Result<Self, HashingFailed> {
         let costs: Vec<Cost> = accounts.iter().map(|account| account.hash.cost()).collect();
         let decoy = Arc::new(StoredHash::decoy(most_common(&costs)).ok_or(HashingFailed)?);
+        let ends = accounts.iter().map(|entry| entry.expires);
+        let ends = ends.chain(tokens.iter().map(|entry| entry.expires));
+        let mut ends: Vec<Timestamp> = ends.filter_map(|expiry| expiry.0).collect();
+        ends.sort_unstable();
         let accounts = accounts.into_iter().map(|entry| {
             let account = Account {
                 hash: Arc::new(entry.hash),
@@ -80,7 +86,14 @@ impl Book {
             accounts: accounts.collect(),
             tokens: tokens.collect(),
             decoy,
+            ends,
         })
+    }
+
+    /// Whether some entry becomes void after `from` and not after `later`.
+    pub(super) fn ends_between(&self, from: Timestamp, later: Timestamp) -> bool {
+        let next = self.ends.partition_point(|end| *end <= from);
+        self.ends.get(next).is_some_and(|end| *end <= later)
     }
 
     /// How many accounts and tokens there are.

@@ -18,7 +18,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -121,6 +122,8 @@ pub enum Refused {
 pub struct Accounts {
     book: Arc<ArcSwap<Book>>,
     gate: Arc<Gate>,
+    /// How often the file has been read anew.
+    readings: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Accounts {
@@ -155,8 +158,8 @@ impl Accounts {
     #[must_use]
     pub fn with_limits(self, limits: &Limits) -> Self {
         Self {
-            book: self.book,
             gate: Arc::new(Gate::new(limits)),
+            ..self
         }
     }
 
@@ -164,6 +167,7 @@ impl Accounts {
         Self {
             book: Arc::new(ArcSwap::from_pointee(book)),
             gate: Arc::new(Gate::new(limits)),
+            readings: Arc::default(),
         }
     }
 
@@ -175,7 +179,25 @@ impl Accounts {
     pub fn reload(&self, path: &Path) -> Result<Vec<Warning>, Faults> {
         let (book, warnings) = file::load(path)?;
         self.book.store(Arc::new(book));
+        self.readings.fetch_add(1, Ordering::AcqRel);
         Ok(warnings)
+    }
+
+    /// How often the file has been read anew: as long as this does not change, who was verified is judged the same, until an
+    /// entry ends.
+    #[must_use]
+    pub fn readings(&self) -> u64 {
+        self.readings.load(Ordering::Acquire)
+    }
+
+    /// Whether an entry ends, or has ended, within `span` of `from`, which is past.
+    #[must_use]
+    pub fn end_within(&self, from: Instant, span: Duration) -> bool {
+        let from = Timestamp::now().checked_sub(from.elapsed());
+        let later = from.clone().and_then(|from| from.checked_add(span));
+        self.book
+            .load()
+            .ends_between(from.unwrap_or(Timestamp::MIN), later.unwrap_or(Timestamp::MAX))
     }
 
     /// Verifies a name and password sent from `peer`, the client's own address and not a proxy's. The name's case does
