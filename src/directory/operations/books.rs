@@ -147,9 +147,11 @@ impl Open {
     /// find it unfinished, and tell the audit what is missing there.
     pub async fn finish(&self, id: &OperationId, state: State, cost: Cost) {
         let now = jiff::Timestamp::now().as_millisecond();
-        if self.flush(id.as_str()).await {
+        if self.flush_audit(id.as_str()).await {
+            // What the journal was told before reaches the disk with this.
             return self.end(&(id.clone(), now, state, cost)).await;
         }
+        self.flush_journal(id.as_str()).await;
         self.unended.lock().push((id.clone(), now, state, cost));
         let (books, id) = (self.clone(), id.clone());
         tokio::spawn(async move {
@@ -169,7 +171,9 @@ impl Open {
     async fn flush_and_end(&self, what: &str) -> bool {
         // Taken before: what is over later may not be on disk.
         let over = std::mem::take(&mut *self.unended.lock());
-        if !self.flush(what).await {
+        let is_told = self.flush_audit(what).await;
+        self.flush_journal(what).await;
+        if !is_told {
             self.unended.lock().extend(over);
             return false;
         }
@@ -179,17 +183,20 @@ impl Open {
         true
     }
 
-    /// Whether the audit is on disk.
-    async fn flush(&self, what: &str) -> bool {
+    /// Whether the audit is on disk; the journal is told how far, and not asked to be on disk itself.
+    async fn flush_audit(&self, what: &str) -> bool {
         let is_told = self.audit.flush().await;
         if !is_told {
             tracing::error!(operation = what, "the audit of this operation is not on disk yet");
         }
         self.journal.set_head(&self.audit.head().to_string());
+        is_told
+    }
+
+    async fn flush_journal(&self, what: &str) {
         if let Err(error) = self.journal.flush().await {
             tracing::error!(operation = what, %error, "the journal of this operation is not on disk yet");
         }
-        is_told
     }
 }
 
