@@ -17,13 +17,15 @@ pub mod fuzzing;
 mod heartbeat;
 mod options;
 mod origin;
-mod prepared;
+#[doc(hidden)]
+pub mod prepared;
 mod query;
 mod reply;
 mod report;
 mod target;
 mod turns;
-mod wire;
+#[doc(hidden)]
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
