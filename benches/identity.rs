@@ -1,235 +1,250 @@
-//! What does it cost to turn a legacy name into an account, and an account into the name that is shown; and what does it
-//! cost to have a map of a million rows: time to load, and memory?
+//! What does it cost to turn a legacy name into an account, and an account into the name that is shown?
 //!
-//! Each figure stands beside its floor, measured in the same run:
+//! The map alone, asked for one name of each kind that it knows and for one that it does not; then the whole chain, as a
+//! call of one name and a bulk call walk it: names of the map, names that were learned before (in memory, and on disk), and
+//! names that nobody knows. No call to Cloud is made. What loading and memory cost is told by `growth.rs` and `reload.rs`.
 //!
-//! * loading: the same file read through the csv crate alone, into one record that is used again, with the same buffer;
-//! * a look-up: a bare `std::collections::HashMap<String, u32>` asked for the same names in lower case. "raw" is the
-//!   same names in mixed case, as scripts send them; the floor cannot answer those.
+//! The floor of each is a plain `HashMap<String, u32>` of the same rows, asked for the same names in lower case. "as sent" are
+//! the same names in mixed case, as scripts send them; the floor cannot answer those. All figures are for one name.
 //!
 //! Environment variables, to put in your own sizes and your own people:
 //!
-//! * `FACADE_BENCH_ROWS`: rows of a generated map, default 1000000.
-//! * `FACADE_BENCH_MAP`: a map file of yours instead (as `identity.map_file`).
-//! * `FACADE_BENCH_BATCH`: names of one call, default 1000.
-//! * `FACADE_BENCH_ROUNDS`: how often each figure is taken, default 5; the best one counts.
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+//! * `FACADE_BENCH_MAP`: a map file of yours (as `identity.map_file`) instead of generated ones.
+//! * `FACADE_BENCH_ROWS`: rows of the generated maps, default 1000,10000,100000,1000000.
+//! * `FACADE_BENCH_BATCH`: names of one bulk call, default 1000.
+//! * `FACADE_BENCH_LEARNED`: names that were learned before, default 100000.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::hint::black_box;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use criterion::{Criterion, criterion_group, criterion_main};
 use extender_facade::cloud::{Client, Confluence, Credential, Owner};
 use extender_facade::directory::Change;
 use extender_facade::directory::identity::{Current, Entry, Identity, Map, Own};
 use extender_facade::metrics::Metrics;
-use extender_facade::model::{AccountId, Caller, Context, RequestId};
+use extender_facade::model::{AccountId, Caller, Context, NameKey, RequestId, Source, Standing};
 use extender_facade::settings::{CredentialKind, NameKind, PrimaryRule, Settings};
+use extender_facade::store::{Learned, Store};
+use tokio::runtime::Runtime;
 
+#[path = "support/given.rs"]
+mod given;
+#[path = "support/maps.rs"]
+mod maps;
+#[path = "support/turns.rs"]
+mod turns;
+
+use given::{number, numbers};
+use maps::sample;
+use turns::{Runner, Show, Table, Turns, measure};
+
+const FLOOR: &str = "a plain hash map";
 const ORDER: [NameKind; 3] = [NameKind::Username, NameKind::Email, NameKind::AccountId];
+/// Names that are asked in turn.
+const SAMPLE: usize = 1 << 16;
 
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().map_or(default, |text| {
-        text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}"))
-    })
-}
-
-/// A map as a migration leaves it: every column filled, one account in fifty with a second username.
-fn generated(directory: &Path) -> PathBuf {
-    let rows = number("FACADE_BENCH_ROWS", 1_000_000);
-    let mut text = "username,key,email,old_email,account_id,full_name,status,primary,created,updated\n".to_owned();
-    for n in 0..rows {
-        let (alias, person) = if n % 50 == 49 { ("adm-", n - 1) } else { ("", n) };
-        // Spread as ids are, not counted.
-        let id = (person as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        writeln!(
-            text,
-            "{alias}User{person:07},2c9b8082{id:016x}{n:08x},First.Last{person}@Example.com,,5b10a284{id:016x},\
-             \"Last{person}, First\",,,2019-03-01 08:00:00,2022-06-07 12:38:40"
-        )
-        .unwrap();
-    }
-    let path = directory.join("identities.csv");
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
-/// The best of several rounds of a figure and of its floor. They take turns: what else the machine does, it does to
-/// both.
-fn best(mut figure: impl FnMut(), mut floor: impl FnMut()) -> (Duration, Duration) {
-    let time = |round: &mut dyn FnMut()| {
-        let start = Instant::now();
-        round();
-        start.elapsed()
-    };
-    let rounds = (0..number("FACADE_BENCH_ROUNDS", 5)).map(|_| (time(&mut figure), time(&mut floor)));
-    rounds
-        .reduce(|best, round| (best.0.min(round.0), best.1.min(round.1)))
-        .unwrap()
-}
-
-/// Resident memory in bytes; nothing where there is no `/proc`.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok())
-        .unwrap_or(0)
-        * 1024
-}
-
-fn compare(what: &str, (figure, floor): (Duration, Duration), times: usize) {
-    let each = |duration: Duration| duration.as_nanos() as f64 / times as f64;
-    println!(
-        "{what:<34} {:>10.1} ns   floor {:>10.1} ns   ratio {:.2}",
-        each(figure),
-        each(floor),
-        figure.as_secs_f64() / floor.as_secs_f64()
-    );
-}
-
-fn load(path: &Path) -> Map {
-    let floor = || {
-        let file = std::fs::File::open(path).unwrap();
-        let mut reader = csv::ReaderBuilder::new().buffer_capacity(1 << 16).from_reader(file);
-        let mut record = csv::ByteRecord::new();
-        let mut fields = 0;
-        while reader.read_byte_record(&mut record).unwrap() {
-            fields += record.len();
-        }
-        black_box(fields);
-    };
-    let before = resident();
-    let map = Map::read(path, PrimaryRule::First).unwrap_or_else(|faults| panic!("{faults}"));
-    let memory = resident().saturating_sub(before);
-    let rows = map.rows();
-    println!(
-        "a map of {rows} rows, {} accounts, {} ambiguous names; file {} MB",
-        map.len(),
-        map.ambiguous(),
-        std::fs::metadata(path).unwrap().len() / 1_000_000
-    );
-    println!(
-        "{:<34} {:>10.1} MB   {} bytes a row",
-        "resident",
-        memory as f64 / 1e6,
-        memory / rows
-    );
-    let figure = || drop(black_box(Map::read(path, PrimaryRule::First).unwrap()));
-    compare("load, a row", best(figure, floor), rows);
-    map
-}
-
-/// `count` of the texts, spread over all of them, so that no cache of the processor makes the figure.
-fn sample(all: &[String], count: usize) -> Vec<String> {
-    (0..count)
-        .map(|n| all[(n * 104_729 + n / all.len()) % all.len()].clone())
-        .collect()
-}
-
-fn look_up(map: &Map, what: &str, texts: Vec<String>, ask: impl Fn(&str) -> bool, raw: Option<&dyn Fn(&str) -> bool>) {
-    if texts.is_empty() {
-        return;
-    }
-    let count = 1_000_000.min(texts.len());
-    let floor_map: HashMap<String, u32> = texts.iter().map(|text| text.to_lowercase()).zip(0..).collect();
-    let mixed = sample(&texts, count);
-    let lower: Vec<String> = mixed.iter().map(|text| text.to_lowercase()).collect();
-    let all = |names: &[String], ask: &dyn Fn(&str) -> bool| {
-        assert_eq!(names.iter().filter(|name| ask(black_box(name))).count(), names.len());
-    };
-    let floor = || all(&lower, &|name| floor_map.contains_key(name));
-    black_box(map);
-    compare(what, best(|| all(&lower, &ask), floor), count);
-    if let Some(raw) = raw {
-        compare(&format!("{what}, raw"), best(|| all(&mixed, raw), floor), count);
-    }
-}
-
-fn main() {
+fn bench(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().unwrap();
-    let path = std::env::var("FACADE_BENCH_MAP").map_or_else(|_| generated(directory.path()), PathBuf::from);
-    let map = load(&path);
+    let paths = match maps::own() {
+        Some(path) => vec![path],
+        None => numbers("FACADE_BENCH_ROWS", &[1000, 10_000, 100_000, 1_000_000], &[1000])
+            .into_iter()
+            .map(|rows| maps::generated(directory.path(), rows))
+            .collect(),
+    };
+    let known = Before::learned(number("FACADE_BENCH_LEARNED", 100_000, 1000));
+    let mut table = Table::default();
+    for path in paths {
+        let map = Map::read(&path, PrimaryRule::First).unwrap_or_else(|faults| panic!("{faults}"));
+        println!(
+            "a map of {} rows, {} accounts, {} ambiguous names",
+            map.rows(),
+            map.len(),
+            map.ambiguous()
+        );
+        alone(&mut table.group(criterion, "identity, the map", "rows"), &map);
+        known.chain(&mut table.group(criterion, "identity, the chain", "rows"), map);
+    }
+    table.print();
+}
+
+/// Each of the names once, over and over.
+fn in_turn<'a, T>(names: &'a [T], mut ask: impl FnMut(&'a T) -> bool + 'a) -> impl FnMut() -> bool + 'a {
+    let mut turn = names.iter().cycle();
+    move || turn.next().is_some_and(|name| ask(std::hint::black_box(name)))
+}
+
+/// The map, without anything around it.
+fn alone(turns: &mut Turns<'_>, map: &Map) {
     let texts = |of: fn(Entry<'_>) -> Option<&str>| -> Vec<String> {
         map.entries().filter_map(of).map(str::to_owned).collect()
     };
-    let ask = |name: &str| map.by_name(name).is_some();
-    look_up(
-        &map,
-        "username",
-        texts(|entry| entry.usernames().next()),
-        ask,
-        Some(&ask),
+    let usernames = texts(|entry| entry.usernames().next());
+    let ids = texts(|entry| Some(entry.account()));
+    let kinds = [
+        ("username", usernames.clone()),
+        ("user key", texts(|entry| entry.key())),
+        ("e-mail address", texts(|entry| entry.email())),
+    ];
+    for (kind, all) in kinds {
+        one_kind(turns, map, kind, &all);
+    }
+    let floor: HashMap<String, usize> = ids.iter().cloned().zip(0..).collect();
+    let asked = sample(&ids, SAMPLE.min(ids.len()));
+    let accounts: Vec<AccountId> = asked.iter().map(|id| AccountId::new(id)).collect();
+    let plain = || vec![Runner::of(FLOOR, in_turn(&asked, |id| floor.contains_key(id)))];
+    let figure = Runner::of("account id", in_turn(&asked, |id| map.by_account(id).is_some()));
+    turns.take(figure, map.rows(), Show::Time(1), plain());
+    // As a members' page asks: the id is there as one.
+    let shown = in_turn(&accounts, |id| map.shown_name(id, &ORDER, true).is_some());
+    turns.take(
+        Runner::of("the way back: name shown", shown),
+        map.rows(),
+        Show::Time(1),
+        plain(),
     );
-    look_up(&map, "user key", texts(|entry| entry.key()), ask, Some(&ask));
-    look_up(&map, "e-mail address", texts(|entry| entry.email()), ask, Some(&ask));
-    let accounts = texts(|entry| Some(entry.account()));
-    look_up(
-        &map,
-        "account id",
-        accounts.clone(),
-        |id| map.by_account(id).is_some(),
-        None,
-    );
-    back(&map, &accounts);
-    batch(map);
-}
-
-/// From an account to the name it is shown under, as a members' page asks: the id is there as an [`AccountId`].
-fn back(map: &Map, accounts: &[String]) {
-    let count = 1_000_000.min(accounts.len());
-    let floor_map: HashMap<String, u32> = accounts.iter().cloned().zip(0..).collect();
-    let names = sample(accounts, count);
-    let floor = || {
-        let numbers = names.iter().filter_map(|id| floor_map.get(black_box(id)));
-        black_box(numbers.map(|n| *n as usize).sum::<usize>());
-    };
-    let ids: Vec<AccountId> = names.iter().map(|id| AccountId::new(id)).collect();
-    let figure = || {
-        let shown = ids.iter().filter_map(|id| map.shown_name(black_box(id), &ORDER, true));
-        black_box(shown.map(str::len).sum::<usize>());
-    };
-    compare("the way back", best(figure, floor), count);
-}
-
-/// The whole chain, as one bulk call walks it; no name needs Cloud.
-fn batch(map: Map) {
-    let settings = Settings::defaults();
-    let mut cloud = settings.cloud.clone();
-    cloud.base_url = "http://127.0.0.1:9".to_owned();
-    let client = Client::new(&cloud, Metrics::new()).unwrap();
-    let cloud = Confluence::new(
-        Arc::new(client),
-        Credential::pair(CredentialKind::ApiToken, "nobody@example.com", "none", Owner::Facade),
-    );
-    let usernames: Vec<String> = map
-        .entries()
-        .filter_map(|entry| entry.usernames().next())
-        .map(str::to_owned)
+    let nobody: Vec<String> = sample(&usernames, SAMPLE.min(usernames.len()))
+        .iter()
+        .map(|name| format!("{}-nobody", name.to_lowercase()))
         .collect();
-    let names = sample(&usernames, number("FACADE_BENCH_BATCH", 1000));
-    let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
-    let floor_map: HashMap<String, u32> = usernames.iter().map(|name| name.to_lowercase()).zip(0..).collect();
-    let floor = || {
-        let found = lower.iter().filter(|name| floor_map.contains_key(black_box(*name)));
-        black_box(found.count());
-    };
-    let identity = Identity::new(Arc::new(Current::new(map)), Own::default(), &settings, Metrics::new());
-    let context = Context::new(RequestId::new("bench"), Caller::named("bench"), Duration::from_secs(60));
-    let map = identity.map();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let figure = || {
-        let answers = runtime.block_on(identity.resolve(black_box(&names), Change::Add, &map, &cloud, &context));
-        black_box(answers.unwrap().len());
-    };
-    compare(
-        &format!("one call of {} names, a name", names.len()),
-        best(figure, floor),
-        names.len(),
-    );
+    let floor: HashMap<String, usize> = usernames.iter().map(|name| name.to_lowercase()).zip(0..).collect();
+    let plain = Runner::of(FLOOR, in_turn(&nobody, |name| floor.contains_key(name)));
+    let figure = Runner::of("unknown", in_turn(&nobody, |name| map.by_name(name).is_some()));
+    turns.take(figure, map.rows(), Show::Time(1), [plain]);
 }
+
+fn one_kind(turns: &mut Turns<'_>, map: &Map, kind: &str, all: &[String]) {
+    if all.is_empty() {
+        return;
+    }
+    let floor: HashMap<String, usize> = all.iter().map(|text| text.to_lowercase()).zip(0..).collect();
+    let mixed = sample(all, SAMPLE.min(all.len()));
+    let lower: Vec<String> = mixed.iter().map(|text| text.to_lowercase()).collect();
+    let ask = |name: &String| map.by_name(name).is_some();
+    assert!(
+        mixed.iter().chain(&lower).all(ask),
+        "{kind}: a name of the map is not found"
+    );
+    let as_sent = format!("{kind}, as sent");
+    for (case, names) in [(kind, &lower), (&*as_sent, &mixed)] {
+        let plain = Runner::of(FLOOR, in_turn(&lower, |name| floor.contains_key(name)));
+        turns.take(
+            Runner::of(case, in_turn(names, ask)),
+            map.rows(),
+            Show::Time(1),
+            [plain],
+        );
+    }
+}
+
+/// What was learned before, and whom nobody is to ask.
+struct Before {
+    runtime: Runtime,
+    store: Store,
+    learned: usize,
+    settings: Settings,
+    cloud: Confluence,
+    _directory: tempfile::TempDir,
+}
+
+fn address(n: usize) -> String {
+    format!("learned{n:07}@bench.example")
+}
+
+impl Before {
+    fn learned(learned: usize) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), Metrics::new()).unwrap();
+        let now = jiff::Timestamp::now().as_millisecond();
+        let row = |n: usize| Learned {
+            name: NameKey::of(&address(n)),
+            account: AccountId::new(&format!("712020:{n:08}-0000-4000-8000-000000000000")),
+            source: Source::Admin,
+            standing: Standing::Active,
+            learned_at: now,
+        };
+        for start in (0..learned).step_by(10_000) {
+            store.learn((start..learned.min(start + 10_000)).map(row).collect());
+            runtime.block_on(store.flush()).unwrap();
+        }
+        let mut settings = Settings::defaults();
+        settings.cloud.base_url = "http://127.0.0.1:9".to_owned();
+        let client = Client::new(&settings.cloud, Metrics::new()).unwrap();
+        let credential = Credential::pair(CredentialKind::ApiToken, "nobody@example.com", "none", Owner::Facade);
+        Self {
+            runtime,
+            store,
+            learned,
+            settings,
+            cloud: Confluence::new(Arc::new(client), credential),
+            _directory: directory,
+        }
+    }
+
+    /// The whole chain, as one call walks it.
+    fn chain(&self, turns: &mut Turns<'_>, map: Map) {
+        let rows = map.rows();
+        let of_map: Vec<String> = map
+            .entries()
+            .filter_map(|entry| entry.usernames().next())
+            .map(str::to_owned)
+            .collect();
+        let learned: Vec<String> = (0..self.learned).map(address).collect();
+        let unknown: Vec<String> = of_map.iter().map(|name| format!("{name}-nobody")).collect();
+        let current = Arc::new(Current::new(map));
+        let identity = || {
+            let own = Own {
+                store: Some(self.store.clone()),
+                ..Own::default()
+            };
+            Identity::new(Arc::clone(&current), own, &self.settings, Metrics::new())
+        };
+        for count in [1, number("FACADE_BENCH_BATCH", 1000, 100)] {
+            for (kind, all) in [("map", &of_map), ("learned", &learned), ("unknown", &unknown)] {
+                if all.is_empty() {
+                    continue;
+                }
+                let rows_of_it = if kind == "learned" { &learned } else { &of_map };
+                let floor: HashMap<String, usize> =
+                    rows_of_it.iter().map(|name| name.to_lowercase()).zip(0..).collect();
+                let names = sample(all, count);
+                let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
+                let plain = || {
+                    let known = || lower.iter().filter(|name| floor.contains_key(*name)).count();
+                    vec![Runner::of(FLOOR, known)]
+                };
+                let resolved = |identity: &Identity| {
+                    let context =
+                        Context::new(RequestId::new("bench"), Caller::named("bench"), Duration::from_secs(60));
+                    let map = identity.map();
+                    let answers = identity.resolve(&names, Change::Add, &map, &self.cloud, &context);
+                    let begun = Instant::now();
+                    let answers = self.runtime.block_on(answers).unwrap();
+                    (begun.elapsed(), answers)
+                };
+                let warm = identity();
+                let case = match kind {
+                    "learned" => format!("learned, in memory, call of {count}"),
+                    kind => format!("{kind}, call of {count}"),
+                };
+                let figure = Runner::timed(&case, |times| (0..times).map(|_| resolved(&warm).0).sum());
+                turns.take(figure, rows, Show::Time(count), plain());
+                if kind == "learned" {
+                    let case = format!("learned, on disk, call of {count}");
+                    let figure = Runner::timed(&case, |times| (0..times).map(|_| resolved(&identity()).0).sum());
+                    turns.take(figure, rows, Show::Time(count), plain());
+                }
+            }
+        }
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = measure(20, Duration::from_millis(1200));
+    targets = bench
+}
+criterion_main!(benches);

@@ -17,14 +17,16 @@ pub mod fuzzing;
 mod heartbeat;
 mod options;
 mod origin;
-mod prepared;
+#[doc(hidden)]
+pub mod prepared;
 mod query;
 mod repeats;
 mod reply;
 mod report;
 mod target;
 mod turns;
-mod wire;
+#[doc(hidden)]
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
