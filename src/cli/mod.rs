@@ -15,6 +15,7 @@ mod demo;
 mod healthcheck;
 mod identities;
 mod lab;
+mod loadtest;
 mod operations;
 pub mod process;
 mod serve;
@@ -45,6 +46,18 @@ enum Command {
     Simulate(simulate::Args),
     /// Measure the pace before a simulated Cloud's limits, beside that of simpler clients
     Lab(lab::Args),
+    /// Put a load on a facade, and tell latencies, errors and calls to Cloud
+    ///
+    /// Without --target it starts a simulated Cloud and a facade of its own on this machine. Requests arrive by a schedule,
+    /// whatever became of those before them, and latencies count from the moment a request was meant to arrive. Never test
+    /// a facade before a true tenant: what it asks Cloud is taken from the people who work there.
+    ///
+    /// Exits 0 (all thresholds met), 1 (one was not, or something could not be taken back), 2 (could not run, or the target
+    /// is refused).
+    Loadtest(Box<loadtest::Args>),
+    /// A process of a load test's own world
+    #[command(hide = true)]
+    LoadtestPart(loadtest::part::Args),
     /// Check settings, identity map, and what Cloud says to the credential
     Check(check::Args),
     /// Consent to an app of OAuth, and see how the credentials for Cloud stand
@@ -81,6 +94,8 @@ impl Cli {
                 Command::Demo(args) => demo::run(args).await,
                 Command::Simulate(args) => simulate::run(args).await,
                 Command::Lab(args) => lab::run(args).await,
+                Command::Loadtest(args) => loadtest::run(*args).await,
+                Command::LoadtestPart(args) => loadtest::part::run(args).await,
                 Command::Check(args) => check::run(args).await,
                 Command::Credential(args) => credential::run(args).await,
                 Command::Account(args) => account::run(args),
