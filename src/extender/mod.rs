@@ -44,7 +44,7 @@ pub use self::delivery::{Delivered, Delivery, Lost};
 pub use self::error::Error;
 use self::origin::Origin;
 use self::query::Query;
-pub use self::repeats::{Asked as AskedBefore, Repeats};
+pub use self::repeats::{Asked, Repeats};
 use self::reply::{Record, Told};
 use self::target::Target;
 use self::turns::{Turn, Turns};
@@ -82,12 +82,12 @@ enum Group {
 }
 
 /// What a path asks for.
-enum Asked {
+enum Wanted {
     Call(Call, Option<GroupName>),
     Report(String),
 }
 
-impl Asked {
+impl Wanted {
     /// With the name for log and figures, and who may ask.
     fn of(target: Target) -> Option<(&'static str, Self, Role)> {
         match target {
@@ -117,7 +117,7 @@ struct Request {
     /// What becomes known of it while it is being answered.
     told: Arc<Told>,
     /// If the same may be asked again.
-    asked: Option<AskedBefore>,
+    asked: Option<Asked>,
 }
 
 /// The legacy API of one process.
@@ -174,7 +174,7 @@ impl Extender {
             .and(warp::header::headers_cloned())
             .and(warp::ext::optional::<Peer>())
             .and(warp::ext::optional::<Version>())
-            .and(warp::ext::optional::<AskedBefore>())
+            .and(warp::ext::optional::<Asked>())
             .and(warp::body::stream())
             .then(
                 move |method,
@@ -183,7 +183,7 @@ impl Extender {
                       headers: HeaderMap,
                       peer: Option<Peer>,
                       version: Option<Version>,
-                      asked: Option<AskedBefore>,
+                      asked: Option<Asked>,
                       body| {
                     let extender = Arc::clone(&self);
                     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -264,7 +264,7 @@ impl Extender {
         let _ = request.told.caller.set(admitted.caller.name.to_string());
         let target = target::parse(&request.path, &self.settings.extender.prefixes);
         let (name, asked, role) = target
-            .and_then(Asked::of)
+            .and_then(Wanted::of)
             .ok_or_else(|| Error::not_found(&request.path))?;
         let _ = request.told.call.set(name);
         let allowed = match role {
@@ -287,15 +287,15 @@ impl Extender {
         if role == Role::Administrator && admitted.role != Role::Administrator {
             return Err(Error::not_an_administrator());
         }
-        if let Asked::Call(call, group) = &asked {
+        if let Wanted::Call(call, group) = &asked {
             if !admitted.scope.holds_call(*call) {
                 return Err(Error::operation_out_of_scope(name));
             }
             within(&admitted.scope, group.iter().map(GroupName::as_str))?;
         }
         let result = match asked {
-            Asked::Call(call, group) => self.perform(call, group, &admitted, &query, request).await,
-            Asked::Report(id) => self.report(&id, &admitted, &query, request).await,
+            Wanted::Call(call, group) => self.perform(call, group, &admitted, &query, request).await,
+            Wanted::Report(id) => self.report(&id, &admitted, &query, request).await,
         };
         if self.door.is_passthrough()
             && result

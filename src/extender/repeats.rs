@@ -8,7 +8,6 @@
 //! identity map, what was learned of names, or a change of ours ([`Moment`]). Answers are found without a lock, belong to
 //! their lists, and go with them.
 
-use std::borrow::Cow;
 use std::hash::Hasher as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
@@ -16,8 +15,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use prometheus_client::metrics::counter::Counter;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
@@ -54,7 +52,7 @@ pub struct Asked {
 
 /// What a request came to.
 pub(super) struct Came {
-    /// Without the request's id.
+    /// With an id that another one is to take the place of.
     pub head: HeaderMap,
     pub print: Weak<Bytes>,
     pub caller: String,
@@ -116,20 +114,25 @@ impl Repeats {
 
     /// The answer of a moment ago to this request, if it is the same. What is left to be judged otherwise, and may be
     /// [kept](Self::keep) then; nothing where it is of no kind that is repeated.
-    pub fn answer(&self, parts: &Parts, peer: SocketAddr) -> Result<(Response<Bytes>, Delivery), Option<Asked>> {
-        let is_repeated = parts.method == Method::GET && parts.uri.authority().is_none() && !self.places.is_empty();
+    pub fn answer<B>(
+        &self,
+        request: &Request<B>,
+        peer: SocketAddr,
+    ) -> Result<(Response<Bytes>, Delivery), Option<Asked>> {
+        let is_a_reading = request.method() == Method::GET && request.uri().authority().is_none();
+        let is_repeated = is_a_reading && !self.places.is_empty();
         let Some(moment) = is_repeated.then(|| self.door.moment()).flatten() else {
             return Err(None);
         };
         let asked = Asked {
-            code: self.code(parts, peer.ip()),
+            code: self.code(request, peer.ip()),
             moment,
             from: Instant::now(),
         };
-        self.repeat(&asked, parts, peer).ok_or(Some(asked))
+        self.repeat(&asked, request, peer).ok_or(Some(asked))
     }
 
-    fn repeat(&self, asked: &Asked, parts: &Parts, peer: SocketAddr) -> Option<(Response<Bytes>, Delivery)> {
+    fn repeat<B>(&self, asked: &Asked, request: &Request<B>, peer: SocketAddr) -> Option<(Response<Bytes>, Delivery)> {
         let mut places = self
             .places_of(asked.code)
             .into_iter()
@@ -144,9 +147,9 @@ impl Repeats {
         let mut response = Response::new(Bytes::clone(&print));
         let head = response.headers_mut();
         head.clone_from(&came.head);
-        let given = request_id(&parts.headers);
-        let id = given.map_or_else(|| Cow::from(RequestId::random_text()), Cow::from);
-        head.insert(REQUEST_ID, HeaderValue::from_str(&id).ok()?);
+        let given = request_id(request.headers()).map(str::to_owned);
+        let id = HeaderValue::try_from(given.unwrap_or_else(RequestId::random_text)).ok()?;
+        head.insert(REQUEST_ID, id.clone());
         let delivery = Delivery::default();
         delivery.keep(turn);
         self.repeated.inc();
@@ -154,10 +157,10 @@ impl Repeats {
         let took = asked.from.elapsed().as_secs_f64();
         self.metrics.request_seconds.observe(took);
         tell_answered(&reply::Answered {
-            id: &id,
-            origin: Origin::of(peer, &parts.headers, &self.proxies),
+            id: id.to_str().unwrap_or_default(),
+            origin: Origin::of(peer, request.headers(), &self.proxies),
             caller: Some(&came.caller),
-            method: &parts.method,
+            method: request.method(),
             path: &came.path,
             status: 200,
             took,
@@ -200,28 +203,29 @@ impl Repeats {
     }
 
     /// Of all that is judged: method and version are of few, and stand for themselves.
-    fn code(&self, parts: &Parts, peer: IpAddr) -> Code {
+    fn code<B>(&self, request: &Request<B>, peer: IpAddr) -> Code {
+        // Not put together first: a credential is among it.
         let mut hasher = self.hasher;
-        let mut put = |text: &[u8]| {
-            // Lengths, so that what ends one piece cannot begin the next.
-            hasher.write_usize(text.len());
-            hasher.write(text);
+        let mut put = |piece: &[u8]| {
+            hasher.write(piece);
+            // No piece has it, so what ends one cannot begin the next. The last one has a length of its own.
+            hasher.write_u8(0);
         };
-        put(parts.uri.path().as_bytes());
-        put(parts.uri.query().unwrap_or_default().as_bytes());
-        for (name, value) in &parts.headers {
+        put(request.uri().path().as_bytes());
+        put(request.uri().query().unwrap_or_default().as_bytes());
+        for (name, value) in request.headers() {
             put(name.as_str().as_bytes());
             put(value.as_bytes());
         }
-        match peer {
-            IpAddr::V4(peer) => put(&peer.octets()),
-            IpAddr::V6(peer) => put(&peer.octets()),
-        }
-        put(if parts.version == http::Version::HTTP_11 {
+        put(if request.version() == Version::HTTP_11 {
             b"1"
         } else {
             b"0"
         });
+        match peer {
+            IpAddr::V4(peer) => put(&peer.octets()),
+            IpAddr::V6(peer) => put(&peer.octets()),
+        }
         Code(hasher.finish128().as_u128())
     }
 }

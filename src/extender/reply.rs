@@ -121,10 +121,10 @@ impl Record {
         // hyper leaves the length of an empty body out of its answer to HEAD, which is to have the headers of a GET.
         let length = HeaderValue::from(response.body().len());
         response.headers_mut().insert(CONTENT_LENGTH, length);
+        self.name_request(response.headers_mut());
         if let (Some(asked), Some(print)) = (&self.asked, print) {
             self.keep(asked, print, response.headers());
         }
-        self.name_request(response.headers_mut());
         self.answered(response.status());
         if let Some(turn) = self.take_turn() {
             let delivery = response.extensions_mut().get_or_insert_with(Delivery::default);

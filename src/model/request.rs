@@ -84,9 +84,13 @@ impl RequestId {
     /// The text of one.
     #[must_use]
     pub fn random_text() -> String {
-        let number = fastrand::u128(..);
-        let digits = (0..32).rev().map(|place| (number >> (4 * place)) as u32 & 0xf);
-        digits.filter_map(|digit| char::from_digit(digit, 16)).collect()
+        let mut text = String::with_capacity(32);
+        for byte in fastrand::u128(..).to_be_bytes() {
+            for digit in [byte >> 4, byte & 0xf] {
+                text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
+            }
+        }
+        text
     }
 
     /// The text.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -23,7 +24,7 @@ use super::line::{Answers, Line, Pulse, Socket, Steady, Wanted, Watched};
 use super::places::{Activity, Busy, Entry, Place, Places, Share};
 use super::tls;
 use crate::doors::{Cause, Peer, Refusal, Refusals};
-use crate::extender::{Delivery, Repeats};
+use crate::extender::{Asked, Delivery, Repeats};
 use crate::metrics::Metrics;
 use crate::settings::Network;
 
@@ -232,17 +233,14 @@ impl Connection {
             };
             let (answers, activity) = (Answers::default(), place.activity());
             let line = TokioIo::new(Line::new(socket, answers.clone(), Arc::clone(&activity)));
-            let repeats = self.repeats.clone();
-            let service = hyper::service::service_fn(move |request| {
-                let front = Front {
-                    peer,
-                    repeats: repeats.clone(),
-                    answers: answers.clone(),
-                    pulse: Arc::clone(&pulse),
-                    activity: Arc::clone(&activity),
-                };
-                front.answer(request, filter.clone())
-            });
+            let service = Answering(Arc::new(Front {
+                peer,
+                repeats: self.repeats.clone(),
+                filter,
+                answers,
+                pulse,
+                activity,
+            }));
             if let Err(error) = watcher.watch(http.serve_connection(line, service)).await {
                 tracing::debug!(%peer, %error, "connection");
             }
@@ -274,41 +272,52 @@ fn given_up() -> Response<Body> {
 
 type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What a request's connection is to it.
+/// What stands before warp on one connection.
 struct Front {
     peer: SocketAddr,
     repeats: Option<Arc<Repeats>>,
+    filter: BoxedFilter<(warp::reply::Response,)>,
     answers: Answers,
     pulse: Arc<Pulse>,
     activity: Arc<Activity>,
 }
 
+type Answered = Result<Response<Body>, std::convert::Infallible>;
+
+/// The same as hyper asks it. A type, because the compiler cannot follow a closure that far.
+struct Answering(Arc<Front>);
+
+impl hyper::service::Service<Request<Incoming>> for Answering {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = Either<Ready<Answered>, BoxFuture<'static, Answered>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.0.answer(request)
+    }
+}
+
 impl Front {
-    /// Settles what must be settled before warp sees a request, and has it answered.
-    async fn answer(
-        self,
-        mut request: Request<Incoming>,
-        filter: BoxedFilter<(warp::reply::Response,)>,
-    ) -> Result<Response<Body>, std::convert::Infallible> {
+    /// Answers what need not be judged again, and has everything else answered.
+    fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Either<Ready<Answered>, BoxFuture<'static, Answered>> {
         let busy = self.activity.busy();
         let mut asked = None;
         if let Some(repeats) = self.repeats.as_ref().filter(|_| request.is_end_stream()) {
-            let (parts, body) = request.into_parts();
-            match repeats.answer(&parts, self.peer) {
+            match repeats.answer(&request, self.peer) {
                 Ok((response, delivery)) => {
-                    let response = response.map(Full::new);
-                    return Ok(finished(
-                        response,
-                        Some(delivery),
-                        busy,
-                        Wanted::Everything,
-                        self.answers,
-                    ));
+                    let (response, answers) = (response.map(Full::new), self.answers.clone());
+                    let response = finished(response, Some(delivery), busy, Wanted::Everything, answers);
+                    return Either::Left(ready(Ok(response)));
                 }
                 Err(left) => asked = left,
             }
-            request = Request::from_parts(parts, body);
         }
+        // Boxed: hyper keeps room for the larger of the two on every connection, and moves it about with each request.
+        Either::Right(Box::pin(Arc::clone(self).ask(request, asked, busy)))
+    }
+
+    /// Settles what must be settled before warp sees a request, and has it answered.
+    async fn ask(self: Arc<Self>, mut request: Request<Incoming>, asked: Option<Asked>, busy: Busy) -> Answered {
         if request.uri().path_and_query().is_none() {
             // `CONNECT host:port` has no path, and warp 0.4.3 panics when it looks for one.
             let body = Bytes::from_static(b"{\"message\":\"Bad request target\",\"status-code\":400}");
@@ -336,7 +345,7 @@ impl Front {
         } else {
             Wanted::Everything
         };
-        let mut service = warp::service(filter);
+        let mut service = warp::service(self.filter.clone());
         let mut response = tokio::select! {
             biased;
             Ok(response) = tower_service::Service::call(&mut service, request) => response,
@@ -345,7 +354,7 @@ impl Front {
             () = self.pulse.stopped(HALF_CLOSED) => return Ok(given_up()),
         };
         let delivery = response.extensions_mut().remove::<Delivery>();
-        Ok(finished(response, delivery, busy, wanted, self.answers))
+        Ok(finished(response, delivery, busy, wanted, self.answers.clone()))
     }
 }
 

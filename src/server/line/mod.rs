@@ -117,10 +117,15 @@ impl Answers {
     }
 
     fn flushed(&self) {
-        let due = std::mem::take(&mut self.0.lock().due);
+        let mut due = std::mem::take(&mut self.0.lock().due);
         if !due.is_empty() {
-            let written: Vec<Lost> = due.into_iter().filter_map(Delivered::written).collect();
-            self.0.lock().written.extend(written);
+            let written: Vec<Lost> = due.drain(..).filter_map(Delivered::written).collect();
+            let mut open = self.0.lock();
+            open.written.extend(written);
+            // Its room serves the next answer.
+            if open.due.is_empty() {
+                open.due = due;
+            }
         }
     }
 
