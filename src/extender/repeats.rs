@@ -93,7 +93,7 @@ impl Repeats {
             Mode::Accounts => life.min(seconds(settings.inbound.verified_ttl_s)),
             Mode::Passthrough => Duration::ZERO,
         };
-        // Aimed at nobody: whoever could guess it would still need the credential that the code was made of.
+        // Without a key that nobody knows, nothing is repeated.
         let mut key = [0; 16];
         let life = getrandom::fill(&mut key).map_or(Duration::ZERO, |()| life);
         let places = if life.is_zero() { 0 } else { PLACES };
@@ -112,8 +112,8 @@ impl Repeats {
         }
     }
 
-    /// The answer of a moment ago to this request, if it is the same. What is left to be judged otherwise, and may be
-    /// [kept](Self::keep) then; nothing where it is of no kind that is repeated.
+    /// The answer of a moment ago to this request, if it is the same. Otherwise what is to be kept with what it comes to, once it
+    /// is judged; nothing where it is of no kind that is repeated.
     pub fn answer<B>(
         &self,
         request: &Request<B>,

@@ -161,7 +161,7 @@ async fn a_token_is_no_longer_good_than_its_entry_says() {
 #[tokio::test]
 async fn a_caller_may_ask_no_faster_for_the_same_thing() {
     let world = World::start(options(5, &[("team", 3)]), |settings| {
-        settings.inbound.max_requests_per_second = 5;
+        settings.inbound.max_requests_per_second = 1;
     })
     .await;
     let asks = (0..60).map(|_| world.get(LIST));
