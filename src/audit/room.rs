@@ -10,10 +10,12 @@ use std::io;
 #[cfg(target_os = "linux")]
 pub fn reserve(file: &File, length: u64, bytes: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
-    use rustix::io::Errno;
+    use rustix::io::{Errno, retry_on_intr};
     use rustix::process::{Resource, getrlimit};
 
-    let refused = match fallocate(file, FallocateFlags::KEEP_SIZE, length, bytes) {
+    // A signal in the middle of it says nothing of the disk.
+    let reserved = retry_on_intr(|| fallocate(file, FallocateFlags::KEEP_SIZE, length, bytes));
+    let refused = match reserved {
         // The process's own limit counts only once the file is longer.
         Ok(()) => match getrlimit(Resource::Fsize).current {
             Some(most) if length + bytes > most => Errno::FBIG,

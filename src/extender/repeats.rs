@@ -202,7 +202,7 @@ impl Repeats {
         [self.places.get(one), self.places.get(two)]
     }
 
-    /// Of all that is judged: method and version are of few, and stand for themselves.
+    /// Of all that is judged but the method, which is always the same.
     fn code<B>(&self, request: &Request<B>, peer: IpAddr) -> Code {
         // Not put together first: a credential is among it.
         let mut hasher = self.hasher;
