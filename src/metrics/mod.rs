@@ -1,5 +1,7 @@
 //! What is counted. Labels come from closed sets only, so that no caller can make a series. Uses nothing of ours.
 
+mod times;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -7,8 +9,9 @@ use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+pub use times::Times;
 
 /// Labels of an inbound request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -114,17 +117,17 @@ pub struct Metrics {
     /// Inbound requests answered.
     pub requests: Family<Inbound, Counter>,
     /// Seconds until an inbound request was answered.
-    pub request_seconds: Histogram,
+    pub request_seconds: Times,
     /// Tries of requests to Cloud.
     pub cloud_requests: Family<Outbound, Counter>,
     /// Seconds one try took, waits for a permit left out.
-    pub cloud_seconds: Histogram,
+    pub cloud_seconds: Times,
     /// Tries that were not the first.
     pub cloud_retries: Counter,
     /// Requests to Cloud under way.
     pub cloud_in_flight: Gauge,
     /// Seconds requests that could not leave at once waited for their turn.
-    pub cloud_wait_seconds: Family<Class, Histogram, fn() -> Histogram>,
+    pub cloud_wait_seconds: Family<Class, Times>,
     /// Requests to Cloud that wait for their turn.
     pub cloud_waiting: Gauge,
     /// Requests a second that Cloud lets through, as learned.
@@ -193,7 +196,6 @@ impl Metrics {
                 metric
             }};
         }
-        let buckets = || Histogram::new(exponential_buckets(0.001, 2.0, 18));
         let requests = register!(
             "requests",
             "Inbound requests answered",
@@ -202,14 +204,14 @@ impl Metrics {
         let request_seconds = register!(
             "request_seconds",
             "Seconds until an inbound request was answered",
-            buckets()
+            Times::default()
         );
         let cloud_requests = register!(
             "cloud_requests",
             "Tries of requests to Cloud",
             Family::<Outbound, Counter>::default()
         );
-        let cloud_seconds = register!("cloud_seconds", "Seconds one try towards Cloud took", buckets());
+        let cloud_seconds = register!("cloud_seconds", "Seconds one try towards Cloud took", Times::default());
         let cloud_retries = register!(
             "cloud_retries",
             "Tries towards Cloud that were not the first",
@@ -219,9 +221,7 @@ impl Metrics {
         let cloud_wait_seconds = register!(
             "cloud_wait_seconds",
             "Seconds requests to Cloud that could not leave at once waited for their turn",
-            Family::<Class, Histogram, fn() -> Histogram>::new_with_constructor(|| {
-                Histogram::new(exponential_buckets(0.001, 2.0, 18))
-            })
+            Family::<Class, Times>::default()
         );
         let cloud_waiting = register!(
             "cloud_waiting",
