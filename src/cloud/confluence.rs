@@ -44,7 +44,7 @@ pub struct GroupPage {
 #[derive(Clone, Debug)]
 pub struct MemberPage {
     /// Its rows.
-    pub members: Vec<Profile>,
+    pub members: Vec<Arc<Profile>>,
     /// The size of pages Cloud served.
     pub limit: usize,
     /// Members of the whole group, where Cloud tells.
@@ -201,7 +201,12 @@ impl Confluence {
                 .filter(|total| *total <= MOST_MEMBERS)
                 .and_then(|total| usize::try_from(total).ok()),
             names_next: page.links.next.is_some(),
-            members: page.results.into_iter().filter_map(wire::User::into_profile).collect(),
+            members: page
+                .results
+                .into_iter()
+                .filter_map(wire::User::into_profile)
+                .map(Arc::new)
+                .collect(),
         }))
     }
 

@@ -223,7 +223,7 @@ impl Directory {
             total = self.members.total(&group.id, context).await?;
         }
         if total.is_none() && limits.asks_for_total() {
-            let roster = self.members.roster(&group.id, Depth::Pages, context).await?;
+            let roster = self.members.roster(&group.id, Depth::Pages, None, context).await?;
             total = roster.map(|roster| roster.ids.len());
         }
         limits.check(&group.name, removed.len(), total)
@@ -258,7 +258,7 @@ impl Directory {
             shown.extend(rows.filter(|account| own.get(*account) != Some(&false)).cloned());
             let ended = walk::ends_at(&page, start);
             let (before, limit) = (seen.len(), page.limit);
-            seen.extend(page.members.into_iter().map(|row| row.account));
+            seen.extend(page.members.iter().map(|row| row.account.clone()));
             // A page that shows nobody new is no proof that somebody stays.
             if ended || seen.len() == before {
                 break;

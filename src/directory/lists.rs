@@ -65,7 +65,11 @@ impl Directory {
         let mut purpose = Purpose::Read;
         let (group, roster) = loop {
             let group = self.group(name, purpose, context).await?;
-            match self.members.roster(&group.id, depth, context).await? {
+            match self
+                .members
+                .roster(&group.id, depth, Some(&self.identity), context)
+                .await?
+            {
                 Some(roster) => break (group, roster),
                 // The id we remember is gone: the group was deleted, or made anew under its name. Look again, once.
                 None if purpose == Purpose::Read => {
@@ -95,7 +99,9 @@ impl Directory {
     /// Learns who the members are. Where the map knows people by their addresses alone, and Confluence hides these, the
     /// organisation is asked, once: they would be shown by their ids, and a script would throw them out.
     async fn meet(&self, group: &GroupId, roster: &Roster, asking: Asking<'_>) -> Result<(), Error> {
-        self.identity.learn(&roster.rows).await?;
+        if !roster.was_learned {
+            self.identity.learn(&roster.rows).await?;
+        }
         if !self.members.can_introduce() {
             return Ok(());
         }

@@ -55,7 +55,7 @@ pub struct Directory {
     process: Arc<Process>,
     cloud: Confluence,
     view: View,
-    identity: Identity,
+    identity: Arc<Identity>,
     groups: Groups,
     members: Members,
     accesses: Accesses,
@@ -116,7 +116,7 @@ impl Directory {
                 settings.cloud.pays,
                 metrics.clone(),
             ),
-            identity: Identity::new(Arc::clone(&process.map), own, &settings, metrics.clone()),
+            identity: Arc::new(Identity::new(Arc::clone(&process.map), own, &settings, metrics.clone())),
             cloud,
             process,
         }

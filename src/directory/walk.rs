@@ -43,20 +43,26 @@ pub async fn groups<F: Future<Output = Result<GroupPage, crate::cloud::Error>>>(
 }
 
 /// Reads a group's members: the rest of the pages side by side once the first has told the total, then a check that
-/// nothing is missing, and where something is, one serial walk, which is the truth. `None`: the group is gone.
+/// nothing is missing, and where something is, one serial walk, which is the truth. `None`: the group is gone. `meet` is
+/// shown each page as it comes, but for the first.
 pub async fn members(
     cloud: &Confluence,
     group: &GroupId,
     first: &MemberPage,
     context: &Context,
+    meet: impl Fn(&MemberPage),
 ) -> Result<Option<Vec<Arc<Profile>>>, Error> {
     if ends_at(first, 0) {
-        return Ok(Some(distinct([first.members.clone()])));
+        return Ok(Some(distinct([first])));
     }
     if let Some(total) = first.total.filter(|total| *total > first.members.len()) {
         let patience = Patience::Until(context.read_deadline);
         let starts = (first.limit..total).step_by(first.limit);
-        let pages = starts.map(|start| cloud.members(group, start, &context.request, patience));
+        let pages = starts.map(async |start| {
+            let page = cloud.members(group, start, &context.request, patience).await?;
+            page.iter().for_each(&meet);
+            Ok::<_, Error>(page)
+        });
         let Some(pages) = try_join_all(pages).await?.into_iter().collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
@@ -65,8 +71,7 @@ pub async fn members(
         let goes_on = last.names_next && last.members.len() >= first.limit;
         let mut inner = std::iter::once(first).chain(pages.iter()).rev().skip(1);
         let whole = inner.all(|page| page.members.len() == first.limit && page.limit == first.limit);
-        let rows =
-            distinct(std::iter::once(first.members.clone()).chain(pages.iter().map(|page| page.members.clone())));
+        let rows = distinct(std::iter::once(first).chain(&pages));
         if whole && rows.len() >= total {
             // The page after the last one tells a total that was too small from a link that should not be there.
             let after = if goes_on {
@@ -81,9 +86,9 @@ pub async fn members(
             }
         }
         tracing::debug!(request = %context.request, group = %group, rows = rows.len(), total, "pages do not add up; walking");
-        return walk(cloud, group, None, context).await;
+        return walk(cloud, group, None, context, meet).await;
     }
-    walk(cloud, group, Some(first), context).await
+    walk(cloud, group, Some(first), context, meet).await
 }
 
 /// One page after the other until the end. With a `first` page at hand the usual signs of the end count; without one
@@ -93,6 +98,7 @@ async fn walk(
     group: &GroupId,
     first: Option<&MemberPage>,
     context: &Context,
+    meet: impl Fn(&MemberPage),
 ) -> Result<Option<Vec<Arc<Profile>>>, Error> {
     let patience = Patience::Until(context.read_deadline);
     let mut seen: HashSet<AccountId> = HashSet::new();
@@ -107,14 +113,10 @@ async fn walk(
                 None => return Ok(None),
             },
         };
+        meet(&page);
         let before = seen.len();
-        rows.extend(
-            page.members
-                .iter()
-                .filter(|row| seen.insert(row.account.clone()))
-                .cloned()
-                .map(Arc::new),
-        );
+        let new = page.members.iter().filter(|row| seen.insert(row.account.clone()));
+        rows.extend(new.cloned());
         if page.members.is_empty() {
             // Positions may count people who are not shown: an empty page in the middle is not the end.
             if page.total.is_none_or(|total| start + page.limit >= total) {
@@ -144,14 +146,10 @@ pub fn ends_at(page: &MemberPage, start: usize) -> bool {
     }
 }
 
-fn distinct(pages: impl IntoIterator<Item = Vec<Profile>>) -> Vec<Arc<Profile>> {
-    let mut seen: HashSet<AccountId> = HashSet::new();
-    pages
-        .into_iter()
-        .flatten()
-        .filter(|row| seen.insert(row.account.clone()))
-        .map(Arc::new)
-        .collect()
+fn distinct<'p>(pages: impl IntoIterator<Item = &'p MemberPage>) -> Vec<Arc<Profile>> {
+    let mut seen: HashSet<&AccountId> = HashSet::new();
+    let rows = pages.into_iter().flat_map(|page| &page.members);
+    rows.filter(|row| seen.insert(&row.account)).cloned().collect()
 }
 
 fn repeats(operation: Operation) -> Error {
@@ -178,7 +176,7 @@ mod tests {
             is_known: true,
         };
         MemberPage {
-            members: (0..rows).map(row).collect(),
+            members: (0..rows).map(row).map(Arc::new).collect(),
             limit,
             total,
             names_next,

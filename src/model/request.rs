@@ -84,13 +84,10 @@ impl RequestId {
     /// The text of one.
     #[must_use]
     pub fn random_text() -> String {
-        let mut text = String::with_capacity(32);
-        for byte in fastrand::u128(..).to_be_bytes() {
-            for digit in [byte >> 4, byte & 0xf] {
-                text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
-            }
-        }
-        text
+        let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+        let bytes = fastrand::u128(..).to_be_bytes();
+        let digits = bytes.map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+        String::from_utf8(digits.as_flattened().to_vec()).unwrap_or_default()
     }
 
     /// The text.

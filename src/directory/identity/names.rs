@@ -9,6 +9,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesOrdered;
+
 use super::claims::{Claim, Claims, Verdict, judge, now};
 use super::live::is_address;
 use super::map::Unlinked;
@@ -22,6 +25,9 @@ use crate::store::{self, Learned};
 /// Old names that are asked about for one reading, and for how long it waits for that.
 const MOST_OLD: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Accounts about which the store is asked at once.
+const PART: usize = 1000;
 
 /// An account to be shown.
 #[derive(Clone, Debug)]
@@ -80,13 +86,19 @@ impl Identity {
         asking: Asking<'_>,
     ) -> Result<Vec<Shown<'m>>, directory::Error> {
         let accounts: Vec<AccountId> = rows.iter().map(|row| row.account.clone()).collect();
-        let learned = self.heard.names_of(&accounts).await.map_err(unreadable)?;
         let mut throughs = Vec::with_capacity(rows.len());
         let mut candidates: Vec<Vec<Candidate>> = Vec::with_capacity(rows.len());
-        for (row, learned) in rows.iter().zip(&learned) {
-            let through = self.through(row, learned, map);
-            candidates.push(self.candidates(row, learned, &through, map, wish));
-            throughs.push(through.into_iter().next());
+        // The store answers for the next ones while these are worked on.
+        let parts = accounts.chunks(PART).map(|part| self.heard.names_of(part));
+        let mut parts: FuturesOrdered<_> = parts.collect();
+        let mut left = rows.iter();
+        while let Some(learned) = parts.next().await {
+            // In this order, so that none is drawn from `left` for whom there is no answer.
+            for (learned, row) in learned.map_err(unreadable)?.iter().zip(left.by_ref()) {
+                let through = self.through(row, learned, map);
+                candidates.push(self.candidates(row, learned, &through, map, wish));
+                throughs.push(through.into_iter().next());
+            }
         }
         let keys: Vec<NameKey> = candidates
             .iter()

@@ -120,7 +120,7 @@ impl Members {
                     Some(head) => gathered.take_page(head),
                     None => return Ok(self.unseen(group).map(|total| Membership::nobody(Some(total)))),
                 },
-                Next::OtherPages => match self.load(group, depth, context).await? {
+                Next::OtherPages => match self.load(group, depth, None, context).await? {
                     Some(roster) => return Ok(roster.map(|roster| self.within(group, &roster, accounts))),
                     // What cannot be read as a list can be asked account by account.
                     None => gathered.is_torn = true,
@@ -230,7 +230,7 @@ impl Members {
             return gathered.judged(group, accounts, None);
         };
         if walk::ends_at(&head.page, 0) {
-            let rows = head.page.members.iter().cloned().map(Arc::new).collect();
+            let rows = head.page.members.clone();
             let roster = Arc::new(Roster::new(head.read, rows));
             let key = (group.clone(), Depth::Pages);
             self.last.insert(key.clone(), Arc::clone(&roster)).await;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use moka::future::Cache;
 use moka::ops::compute::Op;
 
+use super::identity::Identity;
 use super::ledger::{Ledger, View};
 use super::{Error, org};
 use crate::cloud::{Admin, Confluence, Patience, Profile, Who};
@@ -88,11 +89,17 @@ impl Members {
         }
     }
 
-    /// The whole group. `None`: Cloud knows no group of this id.
+    /// The whole group. `None`: Cloud knows no group of this id. `identity` learns the names while pages are read.
     ///
     /// Calls when cold: ⌈members ÷ 200⌉, and with an organisation's key ⌈suspended ÷ 100⌉ (at least one); with what
     /// only the organisation knows ⌈members ÷ 100⌉ and one for their number. None when warm, however many ask at once.
-    pub async fn roster(&self, group: &GroupId, depth: Depth, context: &Context) -> Result<Option<Arc<Roster>>, Error> {
+    pub async fn roster(
+        &self,
+        group: &GroupId,
+        depth: Depth,
+        identity: Option<&Arc<Identity>>,
+        context: &Context,
+    ) -> Result<Option<Arc<Roster>>, Error> {
         let depth = self.possible(depth);
         let is_good = |roster: &Roster| !self.ledger.overlay(group, roster.read, self.view).stale;
         if let Some(roster) = self.kept(group, depth, is_good).await {
@@ -100,7 +107,7 @@ impl Members {
             return Ok(Some(roster));
         }
         self.metrics.looked_up("members", "miss");
-        if let Some(loaded) = self.load(group, depth, context).await? {
+        if let Some(loaded) = self.load(group, depth, identity, context).await? {
             return Ok(loaded);
         }
         // Our own changes kept tearing the pages apart.
@@ -153,7 +160,7 @@ impl Members {
         let fresh = |roster: &Roster| self.is_fresh(group, roster.read);
         let roster = match self.kept(group, depth, fresh).await {
             Some(roster) => roster,
-            None => match self.load(group, depth, context).await? {
+            None => match self.load(group, depth, None, context).await? {
                 Some(Some(roster)) => roster,
                 Some(None) => return Ok(None),
                 None => return Err(torn()),
@@ -195,6 +202,7 @@ impl Members {
         &self,
         group: &GroupId,
         depth: Depth,
+        identity: Option<&Arc<Identity>>,
         context: &Context,
     ) -> Result<Option<Option<Arc<Roster>>>, Error> {
         // A first page that others planned with may be older than a change; the others would not join on to it.
@@ -214,6 +222,7 @@ impl Members {
                 cloud: self.cloud.clone(),
                 admin: self.admin.clone(),
                 context,
+                identity: identity.cloned(),
             },
         );
         // On a task of its own: a caller who hangs up must not cut short what others wait for.

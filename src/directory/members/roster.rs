@@ -43,6 +43,8 @@ pub struct Roster {
     shown: ArcSwapOption<Shown>,
     /// Filled once the rows' names are known: whoever comes meanwhile waits.
     learned: OnceCell<()>,
+    /// They were learned while it was read.
+    pub was_learned: bool,
 }
 
 /// Under which circumstances a roster's rows were made ready to be shown: our own changes, and what was known of names.
@@ -67,7 +69,13 @@ impl Roster {
             ids,
             shown: ArcSwapOption::empty(),
             learned: OnceCell::new(),
+            was_learned: false,
         }
+    }
+
+    /// The same, whose rows' names were learned while it was read, or not.
+    pub fn learned_before(self, was_learned: bool) -> Self {
+        Self { was_learned, ..self }
     }
 
     /// Has the rows' names learned, once for all who show them.
