@@ -2,9 +2,10 @@
 //!
 //! For those who ask what stands between a script and Cloud: every name is a fresh one, added through the facade (addUsers of one
 //! name), straight to the simulated Cloud (which answers at once), and through nginx as a plain reverse proxy with kept
-//! connections, in turns within each round. Beside them, in the same rounds: one small append with `fdatasync` where the state
-//! directory is, and each step that waits for the disk, done alone with the facade's own journal and audit. Between the
-//! rounds, outside the time, the names are taken out again in bulk.
+//! connections, in turns within each round. Through the facade twice: to a group whose list it knows, because somebody asked
+//! for it, where the addition is all that Cloud is asked for; and to one whose list it does not know. Beside them, in the
+//! same rounds: one small append with `fdatasync` where the state directory is, and each step that writes, done alone with
+//! the facade's own journal and audit. Between the rounds, outside the time, the names are taken out again in bulk.
 //!
 //! ```sh
 //! cargo bench --bench added_name
@@ -38,17 +39,19 @@ mod processes;
 #[path = "support/world.rs"]
 mod world;
 
-use books::{Books, STEPS};
+use books::{AFTER, Books, STEPS};
 use figures::{Table, median, quantile, shown, size};
 use line::Line;
 use processes::{Facade, Setup};
 use world::{TOKEN, get};
 
 /// The ways, and a group for each.
-const WAYS: [&str; 3] = ["straight", "by-nginx", "by-facade"];
+const WAYS: [&str; 4] = ["straight", "by-nginx", "by-facade", "by-facade-unread"];
+/// Of these, the first that goes through the facade.
+const KNOWN: usize = 2;
 
 /// Who comes after whom, so that nobody always pays for what one other has left to do.
-const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1], [2, 0, 1], [1, 0, 2]];
+const ORDERS: [[usize; 4]; 4] = [[0, 1, 2, 3], [2, 0, 3, 1], [1, 3, 0, 2], [3, 2, 1, 0]];
 /// And time to do it.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -86,14 +89,17 @@ fn main() {
         Some(Line::to(cloud.address)),
         nginx.as_ref().map(|nginx| Line::to(nginx.address)),
         Some(Line::to(facade.process.address)),
+        Some(Line::to(facade.process.address)),
     ];
     // A group that nothing changes, to be read while it is warm.
     let read = get("getUsers/confluence-users?maxResults=1");
 
-    let mut added: [Vec<f64>; 3] = Default::default();
-    let (mut synced, mut asked, mut planned) = (Vec::new(), Vec::new(), Vec::new());
-    let mut steps: [Vec<f64>; 5] = Default::default();
-    let (mut inside, mut in_cloud, mut calls) = (0.0, 0.0, 0.0);
+    let mut added: [Vec<f64>; 4] = Default::default();
+    let (mut synced, mut asked, mut planned, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut steps: [Vec<f64>; 3] = Default::default();
+    // Through the facade: from the request to the answer, in Cloud, and how many requests that were.
+    let mut seen = [[0.0; 3]; 2];
+    know(lines[KNOWN].as_mut().expect("the facade"));
     let mut appended = File::create(folder.path().join("appended")).expect("a file");
     let mut there = Vec::new();
     for round in 0..all {
@@ -107,23 +113,23 @@ fn main() {
         };
         for way in ORDERS[round % ORDERS.len()] {
             let Some(line) = &mut lines[way] else { continue };
-            if way < 2 {
+            if way < KNOWN {
                 let request = post(&straight[way], "Basic YmVuY2g6YmVuY2g=", &one_account(person));
                 keep(&mut added[way], timed(|| must(line, &request)));
                 continue;
             }
             let before = figures_of(&facade);
-            let path = "/rest/extender/1.0/group/addUsers/by-facade";
-            let request = post(path, &bearer(), &one_name(person));
+            let path = format!("/rest/extender/1.0/group/addUsers/{}", WAYS[way]);
+            let request = post(&path, &bearer(), &one_name(person));
             keep(&mut added[way], timed(|| must(line, &request)));
             if is_counted {
-                let after = figures_of(&facade);
-                inside += after[0] - before[0];
-                in_cloud += after[1] - before[1];
-                calls += after[2] - before[2];
+                let now = figures_of(&facade);
+                for (sum, (now, before)) in seen[way - KNOWN].iter_mut().zip(now.iter().zip(before)) {
+                    *sum += now - before;
+                }
             }
         }
-        let line = lines[2].as_mut().expect("the facade");
+        let line = lines[KNOWN].as_mut().expect("the facade");
         keep(&mut asked, timed(|| must(line, read.as_bytes())));
         let path = "/rest/extender/1.0/group/addUsers/by-facade?dryRun=true";
         let request = post(path, &bearer(), &one_name(&people[all + round]));
@@ -134,11 +140,14 @@ fn main() {
             appended.sync_data().expect("a disk");
         });
         keep(&mut synced, took);
-        for (into, took) in steps.iter_mut().zip(books.one_operation(person)) {
+        let (taken, rest) = books.one_operation(person);
+        for (into, took) in steps.iter_mut().zip(taken) {
             keep(into, took);
         }
+        keep(&mut after, rest);
         if (round + 1) % batch == 0 || round + 1 == warming {
             clear(line, &there);
+            know(line);
             there.clear();
         }
     }
@@ -149,24 +158,26 @@ fn main() {
         asked,
         planned,
         steps,
-        inside: inside * 1e6 / rounds as f64,
-        in_cloud: in_cloud * 1e6 / rounds as f64,
-        calls: calls / rounds as f64,
+        after,
+        by_figures: seen.map(|[inside, in_cloud, calls]| {
+            let each = 1.0 / rounds as f64;
+            [inside * 1e6 * each, in_cloud * 1e6 * each, calls * each]
+        }),
     });
 }
 
 /// What was measured: microseconds, round by round.
 struct Seen {
     rounds: usize,
-    added: [Vec<f64>; 3],
+    added: [Vec<f64>; 4],
     synced: Vec<f64>,
     asked: Vec<f64>,
     planned: Vec<f64>,
-    steps: [Vec<f64>; 5],
-    /// By the facade's own figures, a call: from the request to the answer, in Cloud, and how many requests that were.
-    inside: f64,
-    in_cloud: f64,
-    calls: f64,
+    steps: [Vec<f64>; 3],
+    after: Vec<f64>,
+    /// By the facade's own figures, a call to a known group and to one that is not: from the request to the answer, in Cloud,
+    /// and how many requests that were.
+    by_figures: [[f64; 3]; 2],
 }
 
 fn tell(seen: &Seen) {
@@ -175,7 +186,7 @@ fn tell(seen: &Seen) {
         seen.rounds,
         figures::build()
     );
-    let [straight, nginx, facade] = &seen.added;
+    let [straight, nginx, facade, unread] = &seen.added;
     let mut table = Table::new(&[
         "one name added",
         "p50 µs",
@@ -205,7 +216,8 @@ fn tell(seen: &Seen) {
     };
     row("straight to the simulated Cloud", straight);
     row("through nginx", nginx);
-    row("through the facade", facade);
+    row("through the facade, the group's list known", facade);
+    row("through the facade, the list unknown", unread);
     let (disk, disk_p99) = (median(&seen.synced), quantile(&seen.synced, 0.99));
     table.row(&["an append with `fdatasync`", &shown(disk), &shown(disk_p99), "", ""]);
     if !nginx.is_empty() {
@@ -222,18 +234,25 @@ fn tell(seen: &Seen) {
     }
     table.print();
 
-    println!("\nWhat the parts of the facade's {} µs cost:\n", shown(median(facade)));
+    println!(
+        "\nWhat the parts of the facade's {} µs cost, the list known:\n",
+        shown(median(facade))
+    );
     let mut table = Table::new(&["part", "µs", "how it is known"]);
     let (total, asked, planned) = (median(facade), median(&seen.asked), median(&seen.planned));
+    let [[inside, in_cloud, calls], [_, in_cloud_unread, calls_unread]] = seen.by_figures;
     table.row(&[
         "the request itself: HTTP, credential, limits, answer",
         &shown(asked),
         "a warm getUsers on the same connection",
     ]);
     table.row(&[
-        &format!("{:.2} requests to Cloud", seen.calls),
-        &shown(seen.in_cloud),
-        "`facade_cloud_seconds`, mean",
+        &format!("{calls:.2} requests to Cloud"),
+        &shown(in_cloud),
+        &format!(
+            "`facade_cloud_seconds`, mean; the list unknown: {} in {calls_unread:.2}",
+            shown(in_cloud_unread)
+        ),
     ]);
     let mut on_disk = 0.0;
     for (step, times) in STEPS.iter().zip(&seen.steps) {
@@ -246,8 +265,13 @@ fn tell(seen: &Seen) {
     }
     table.row(&[
         "the rest: names, plan, turns, tasks",
-        &shown(total - asked - seen.in_cloud - on_disk),
+        &shown(total - asked - in_cloud - on_disk),
         "what is left of the p50",
+    ]);
+    table.row(&[
+        AFTER,
+        &shown(median(&seen.after)),
+        "nobody waits for it; journal and audit alone",
     ]);
     table.row(&[
         "of all that, a dry run of a fresh name",
@@ -256,7 +280,7 @@ fn tell(seen: &Seen) {
     ]);
     table.row(&[
         "from the request to the answer, inside",
-        &shown(seen.inside),
+        &shown(inside),
         "`facade_request_seconds`, mean",
     ]);
     table.print();
@@ -299,7 +323,7 @@ fn post(path: &str, credential: &str, body: &str) -> Vec<u8> {
 }
 
 /// Where a name is added to each way's group.
-fn straight_path(cloud: SocketAddr) -> [String; 3] {
+fn straight_path(cloud: SocketAddr) -> [String; 4] {
     let (_, state) = processes::once(cloud, "/_sim/state").expect("the simulator");
     let state: serde_json::Value = serde_json::from_str(&state).expect("JSON");
     WAYS.map(|way| {
@@ -317,6 +341,12 @@ fn figures_of(facade: &Facade) -> [f64; 3] {
         "facade_cloud_seconds_count",
     ]
     .map(|name| facade.metric(name))
+}
+
+/// Has the list of the group read that is to be known.
+fn know(line: &mut Line) {
+    let (status, _) = line.ask(get(&format!("getUsers/{}", WAYS[KNOWN])).as_bytes());
+    assert_eq!(status, 200);
 }
 
 /// Takes these out of the groups, in bulk.

@@ -45,6 +45,7 @@ fn operation(names: usize) -> Report {
         state: State::Running,
         plan: "{}".to_owned(),
         no_access_granted: false,
+        delivered: false,
         cost: Cost::default(),
         names: (0..names).map(member).collect(),
     }
@@ -89,8 +90,8 @@ fn journal(names: usize) {
             runtime.block_on(journal.flush()).unwrap();
         });
         timed(&mut later, || runtime.block_on(journal.later_changes(&id)).unwrap());
-        let end = journal.finish(&id, 1, State::Finished, Cost::default());
-        runtime.block_on(end).unwrap();
+        journal.finish(&id, 1, State::Finished, Cost::default());
+        runtime.block_on(journal.flush()).unwrap();
     }
     spread(&format!("begin {names}"), begin);
     spread(&format!("settle {names} and flush"), settle);

@@ -54,6 +54,7 @@ fn operation(n: u64) -> Report {
         state: State::Running,
         plan: format!("{{\"n\":{n}}}"),
         no_access_granted: false,
+        delivered: false,
         cost: Cost::default(),
         names: (0..1 + n * 7919 % 500).map(member).collect(),
     }
@@ -117,10 +118,8 @@ fn child() {
                     calls: n,
                     ..Cost::default()
                 };
-                journal
-                    .finish(&operation.id, n as i64 + 1, State::Finished, cost)
-                    .await
-                    .unwrap();
+                journal.finish(&operation.id, n as i64 + 1, State::Finished, cost);
+                journal.flush().await.unwrap();
                 say(format!("ended {n}"));
             }
         }

@@ -59,7 +59,13 @@ impl World {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let answer = send(client.post(url).body(json!({ "users": users }).to_string())).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        answer.header("x-facade-report").unwrap().to_owned()
+        let id = answer.header("x-facade-report").unwrap().to_owned();
+        // Who asks the file, and not the facade, may see for a moment that it runs.
+        let began = std::time::Instant::now();
+        while listed(&self.state(), &[]).contains("running") {
+            assert!(began.elapsed() < program::PATIENCE, "{id} has no end");
+        }
+        id
     }
 
     fn state(&self) -> std::path::PathBuf {

@@ -35,8 +35,9 @@ use crate::metrics::Metrics;
 use crate::model::{AccountId, Context, GroupId, OperationId, OperationKind, Verdict};
 use crate::private;
 use chain::Chain;
+use room::Room;
 use walk::{Start, Step};
-use writer::{Message, Question, Writer};
+use writer::{Message, Question, ROOM, Writer};
 
 /// One name of one bulk call.
 #[derive(Clone, Debug)]
@@ -86,6 +87,7 @@ pub struct Audit {
     sender: mpsc::Sender<Message>,
     head: Arc<Mutex<Head>>,
     is_healthy: Arc<AtomicBool>,
+    room: Arc<Room>,
 }
 
 impl Audit {
@@ -120,7 +122,8 @@ impl Audit {
         }
         let head = Arc::new(Mutex::new(walked.head));
         let is_healthy = Arc::new(AtomicBool::new(true));
-        let shared = (Arc::clone(&head), Arc::clone(&is_healthy));
+        let room = Arc::new(Room::new());
+        let shared = (Arc::clone(&head), Arc::clone(&is_healthy), Arc::clone(&room));
         let writer = Writer::open(state_dir, chain, limits, &walked, shared, metrics)?;
         let (sender, receiver) = mpsc::channel(256);
         std::thread::Builder::new()
@@ -131,12 +134,14 @@ impl Audit {
             sender,
             head,
             is_healthy,
+            room,
         })
     }
 
-    /// Whether changes may be made: there is room for some lines about them.
+    /// Whether changes may be made: there is room for some lines about them. Costs nothing where some was reserved, or written
+    /// to, within the last second.
     pub async fn check(&self) -> bool {
-        self.ask(Question::Room).await
+        self.is_writable() && self.room.is_there_for(ROOM) || self.ask(Question::Room).await
     }
 
     /// Whether what was to be written last could be. Costs nothing.
@@ -153,6 +158,11 @@ impl Audit {
     /// Hands over that a whole call was refused: `group` it names, `why` as a short text.
     pub async fn refused(&self, context: &Context, kind: OperationKind, group: &str, why: &str) {
         self.send(wire::refused(context, kind, group, why)).await;
+    }
+
+    /// Waits until everything handed over is in the file, where `kill -9` takes nothing of it; `false` if it is not.
+    pub async fn told(&self) -> bool {
+        self.ask(Question::Told).await
     }
 
     /// Waits until everything handed over is on disk; `false` if it is not.

@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Chain, Head};
 use super::files::{self, FILE};
+use super::room::{self, Room};
 use super::walk::Walked;
 use super::wire::{self, Begun};
-use super::{Error, Limits, room};
+use super::{Error, Limits};
 use crate::metrics::Metrics;
 
 /// Bytes kept in memory while they cannot be written; beyond it lines are lost to the file, and logged as errors.
@@ -31,7 +32,10 @@ const BATCH: usize = 256 * 1024;
 const MAX_MESSAGES: usize = 256;
 
 /// How many bytes must find room before a change is begun: a block of a file system, a dozen lines.
-const ROOM: usize = 4096;
+pub const ROOM: u64 = 4096;
+
+/// How many are reserved at once, where there are so many.
+const RESERVED: u64 = 16 * ROOM;
 
 /// How long lines may be in the file and not on the disk while more are coming.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -56,6 +60,8 @@ enum To {
 pub enum Question {
     /// Is there room for more?
     Room,
+    /// Is everything in the file?
+    Told,
     /// Is everything on disk?
     Written,
 }
@@ -95,6 +101,8 @@ pub struct Writer {
     synced_at: Instant,
     /// Whether what was tried last could be written; seen by every handle.
     is_healthy: Arc<AtomicBool>,
+    /// So many bytes behind `length` are reserved; seen by every handle.
+    room: Arc<Room>,
     /// Full files with lines before this one go once the new file's header is on disk, for that says so.
     outdated: Option<u64>,
 }
@@ -109,7 +117,7 @@ impl Writer {
         chain: Chain,
         limits: Limits,
         walked: &Walked,
-        (on_disk, is_healthy): (Arc<Mutex<Head>>, Arc<AtomicBool>),
+        (on_disk, is_healthy, room): (Arc<Mutex<Head>>, Arc<AtomicBool>, Arc<Room>),
         metrics: Metrics,
     ) -> Result<Self, Error> {
         let path = dir.join(FILE);
@@ -136,6 +144,7 @@ impl Writer {
             unsynced: Vec::new(),
             synced_at: Instant::now(),
             is_healthy,
+            room,
             outdated: None,
         };
         if tail.first_seq.is_none() {
@@ -174,12 +183,12 @@ impl Writer {
             let is_due = self.synced_at.elapsed() >= SYNC_EVERY;
             let written = self.write(if is_asked || is_due { To::Disk } else { To::File });
             let has_room =
-                written && (asked.iter().all(|(question, _)| *question == Question::Written) || self.has_room());
+                written && (asked.iter().all(|(question, _)| *question != Question::Room) || self.has_room());
             for (question, answer) in asked {
                 // Nobody waits any more: nothing is lost by it.
                 let _ = answer.send(match question {
                     Question::Room => has_room,
-                    Question::Written => written,
+                    Question::Told | Question::Written => written,
                 });
             }
         }
@@ -267,6 +276,7 @@ impl Writer {
                 return Err(error);
             }
             self.length += self.pending.len() as u64;
+            self.room.used(self.pending.len());
             self.unsynced.append(&mut self.pending);
             self.is_unsynced = true;
             was_written = true;
@@ -305,7 +315,8 @@ impl Writer {
 
     /// Whether a disk that is full would be noticed.
     fn has_room(&mut self) -> bool {
-        let found = match room::reserve(&self.file, self.length, ROOM as u64) {
+        let reserve = |bytes| room::reserve(&self.file, self.length, bytes).map(|()| self.room.reserved(bytes));
+        let found = match reserve(RESERVED).or_else(|_| reserve(ROOM)) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => self.has_room_for_blanks(),
             found => found,
         };
@@ -318,12 +329,13 @@ impl Writer {
 
     /// Writes blanks and takes them away again. Whoever reads along may see them for a moment.
     fn has_room_for_blanks(&mut self) -> io::Result<()> {
-        let written = self.file.write_all(&[b' '; ROOM]);
+        let written = self.file.write_all(&[b' '; ROOM as usize]);
         self.is_ragged = self.file.set_len(self.length).is_err();
         written
     }
 
     fn fail(&mut self, error: &io::Error) {
+        self.room.lost();
         self.metrics.audit_failures.inc();
         if self.is_healthy.swap(false, Ordering::AcqRel) {
             tracing::error!(
@@ -376,6 +388,7 @@ impl Writer {
         files::sync_dir(&self.dir);
         self.file = file;
         self.length = 0;
+        self.room.lost();
         let full: Vec<u64> = files::full(&self.dir).unwrap_or_default().into_keys().collect();
         let too_many = match self.limits.keep_files {
             0 => 0,

@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::turns::Turn;
+
 type Then = Box<dyn FnOnce() + Send>;
 
 /// What follows once an answer was fully written. Dropped without being called: it never was.
+#[derive(Default)]
 pub struct Delivered {
-    written: Then,
+    written: Option<Then>,
     lost: Option<Then>,
-    /// Dropped then, or when it is known that it never will be.
-    kept: Option<Box<dyn Send>>,
+    /// Ends then, or when it is known that it never will be.
+    turn: Option<Turn>,
 }
 
 impl Delivered {
@@ -21,9 +24,8 @@ impl Delivered {
     #[must_use]
     pub fn new(written: impl FnOnce() + Send + 'static) -> Self {
         Self {
-            written: Box::new(written),
-            lost: None,
-            kept: None,
+            written: Some(Box::new(written)),
+            ..Self::default()
         }
     }
 
@@ -35,12 +37,30 @@ impl Delivered {
         self
     }
 
+    /// Whether somebody wants to know it.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.written.is_some()
+    }
+
     /// The answer was fully written. Returns what is left to follow.
     #[must_use]
     pub fn written(self) -> Option<Lost> {
-        (self.written)();
-        drop(self.kept);
+        if let Some(written) = self.written {
+            written();
+        }
+        drop(self.turn);
         self.lost.map(Lost)
+    }
+}
+
+/// That the turn ends, and nothing else.
+impl From<Turn> for Delivered {
+    fn from(turn: Turn) -> Self {
+        Self {
+            turn: Some(turn),
+            ..Self::default()
+        }
     }
 }
 
@@ -72,16 +92,46 @@ impl Delivery {
         *self.0.lock() = Some(delivered);
     }
 
-    /// Keeps something until the answer was fully written, or cannot be any more. To be called after `put`.
-    pub fn keep(&self, kept: impl Send + 'static) {
-        let mut slot = self.0.lock();
-        let delivered = slot.get_or_insert_with(|| Delivered::new(|| ()));
-        delivered.kept = Some(Box::new(kept));
+    /// Keeps the turn until the answer was fully written, or cannot be any more. To be called after `put`.
+    pub(super) fn keep(&self, turn: Turn) {
+        self.0.lock().get_or_insert_default().turn = Some(turn);
     }
 
     /// What follows, for whoever asks first.
     #[must_use]
     pub fn take(&self) -> Option<Delivered> {
         self.0.lock().take()
+    }
+}
+
+/// What follows an answer, in the hands of who writes it.
+#[derive(Debug)]
+pub enum Due {
+    /// It is known already.
+    Known(Option<Delivered>),
+    /// It is known once the answer is made.
+    Later(Delivery),
+}
+
+impl Due {
+    /// What follows, for whoever asks first.
+    #[must_use]
+    pub fn take(&mut self) -> Option<Delivered> {
+        match self {
+            Self::Known(delivered) => delivered.take(),
+            Self::Later(delivery) => delivery.take(),
+        }
+    }
+}
+
+impl From<Delivered> for Due {
+    fn from(delivered: Delivered) -> Self {
+        Self::Known(Some(delivered))
+    }
+}
+
+impl From<Delivery> for Due {
+    fn from(delivery: Delivery) -> Self {
+        Self::Later(delivery)
     }
 }

@@ -35,12 +35,12 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
 use warp::Filter as _;
 
 use self::auth::{Admitted, Door, Role, Scope};
 use self::calls::Success;
-pub use self::delivery::{Delivered, Delivery, Lost};
+pub use self::delivery::{Delivered, Delivery, Due, Lost};
 pub use self::error::Error;
 use self::origin::Origin;
 use self::query::Query;
@@ -131,7 +131,10 @@ pub struct Extender {
     refusals: Refusals,
 }
 
-/// What a client may call a request; anything else gets an id of ours.
+/// By which a client names its request.
+const GIVEN_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What it may call it; anything else gets an id of ours.
 const MAX_REQUEST_ID: usize = 64;
 
 impl Extender {
@@ -370,6 +373,6 @@ fn request_id(headers: &HeaderMap) -> Option<&str> {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
-    let given = headers.get("x-request-id");
+    let given = headers.get(GIVEN_ID);
     given.and_then(|id| id.to_str().ok()).filter(plain)
 }

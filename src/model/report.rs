@@ -41,6 +41,8 @@ pub struct Report {
     pub plan: String,
     /// The group gives nobody access to Confluence, where that is known; found out when a report is read, and not kept.
     pub no_access_granted: bool,
+    /// Its answer was written whole to its caller: nobody is to be given it again.
+    pub delivered: bool,
     /// What it cost.
     pub cost: Cost,
     /// Every name asked for, in order.

@@ -34,6 +34,7 @@ pub fn finished() -> Report {
         plan: r#"{"changes":2,"reads":{"find_group":1,"list_members":3},"seconds":61.5,"notes":["<b>", null, true]}"#
             .to_owned(),
         no_access_granted: false,
+        delivered: false,
         cost: Cost {
             calls: 12_345,
             retries: 6,

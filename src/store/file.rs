@@ -13,6 +13,8 @@ pub(super) const FORMAT: Format = Format {
     schema: SCHEMA,
     upgrades: &[],
     synchronous: "NORMAL",
+    // Look-ups go all over it.
+    cache_kib: 32_768,
     kept: Kept::Identities,
 };
 

@@ -22,6 +22,8 @@ pub(super) struct Format {
     pub(super) upgrades: &'static [&'static str],
     /// SQLite's `synchronous`: what a commit waits for.
     pub(super) synchronous: &'static str,
+    /// Memory for its pages, in KiB; it is filled as the file grows. What finds no room is with the kernel.
+    pub(super) cache_kib: u32,
     /// What stands in it, for messages.
     pub(super) kept: Kept,
 }
@@ -176,9 +178,9 @@ impl Format {
         // The log is cut back to this size after a time of much writing.
         connection.execute_batch(&format!(
             "PRAGMA synchronous = {}; PRAGMA journal_size_limit = 16777216;
-         PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -32768;
+         PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -{};
          PRAGMA trusted_schema = OFF;",
-            self.synchronous
+            self.synchronous, self.cache_kib
         ))?;
         // The log's index is made with the first reading: on a disk that is full by then nothing could be read.
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;

@@ -1,6 +1,7 @@
 //! `audit show`, `audit renew`, and `audit verify` over a facade that writes.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use extender_facade::audit::{Error, FILE};
 use extender_facade::model::OperationKind;
@@ -10,7 +11,7 @@ use crate::bed::{
     self, ROOMY, TIGHT, close, context, file_names, good, made, names, open, program, said, verify, write,
 };
 use crate::cloud::{Cloud, try_send};
-use crate::program::Program;
+use crate::program::{PATIENCE, Program};
 
 #[tokio::test]
 async fn lines_from_before_there_was_a_chain_are_kept_and_shown() {
@@ -147,19 +148,27 @@ async fn the_programs_audit_is_verified_while_it_writes_and_after_it_was_killed(
             assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         }
         assert_eq!(call.await.unwrap().unwrap().status, 200);
-        let figures = try_send(cloud.client.get(format!("http://{admin}/metrics")))
-            .await
-            .unwrap()
-            .text();
-        let figure = |name: &str| -> u64 {
-            let line = figures
-                .lines()
-                .find(|line| line.starts_with(&format!("{name} ")))
-                .unwrap();
-            line.rsplit_once(' ').unwrap().1.parse().unwrap()
+        let began = Instant::now();
+        // On the disk a moment after the answer.
+        let (seq, short) = loop {
+            let figures = try_send(cloud.client.get(format!("http://{admin}/metrics")))
+                .await
+                .unwrap()
+                .text();
+            let figure = |name: &str| -> u64 {
+                let line = figures
+                    .lines()
+                    .find(|line| line.starts_with(&format!("{name} ")))
+                    .unwrap();
+                line.rsplit_once(' ').unwrap().1.parse().unwrap()
+            };
+            let (seq, short) = (figure("facade_audit_seq"), figure("facade_audit_head"));
+            if seq >= last + 150 {
+                break (seq, short);
+            }
+            assert!(began.elapsed() < PATIENCE, "{seq}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         };
-        let (seq, short) = (figure("facade_audit_seq"), figure("facade_audit_head"));
-        assert!(seq >= last + 150, "{seq}");
         last = seq;
         program.kill();
         let output = bed::program(&["verify", "--head", &format!("{seq}:{short:012x}")], &state);

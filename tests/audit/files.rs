@@ -75,7 +75,7 @@ async fn rotation_under_load_keeps_the_chain_while_others_verify() {
                 for name in names(n * 1000, 250) {
                     hand_over(&audit, &[name], Evidence::Witnessed).await;
                     if fastrand::u8(0..4) == 0 {
-                        assert!(audit.check().await);
+                        assert!(audit.check().await && audit.flush().await);
                     }
                 }
             })

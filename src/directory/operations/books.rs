@@ -13,7 +13,10 @@ use crate::model::report::{Cost, State};
 use crate::model::{AccountId, Context, GroupId, OperationId, Report, SnapshotGroup, Verdict};
 use crate::store::Journal;
 
-/// How often the audit is tried again for an operation that is over.
+/// How soon after its end an operation is on record as over: others that end meanwhile share the disk's work.
+const SOON: Duration = Duration::from_millis(100);
+
+/// How often that is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// Audit and journal, or why there are none: reads go on without them.
@@ -25,8 +28,10 @@ pub struct Books(Result<Open, Arc<str>>);
 pub struct Open {
     audit: Audit,
     journal: Journal,
-    /// Operations that are over, and whose audit is not on disk yet.
+    /// Operations that are over, and not on record as over. While there are some, a task sees to them.
     unended: Arc<Mutex<Vec<Ended>>>,
+    /// Held while they are being put on record.
+    ending: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// An operation that is over.
@@ -40,6 +45,7 @@ impl Books {
             audit,
             journal,
             unended: Arc::default(),
+            ending: Arc::default(),
         }))
     }
 
@@ -66,7 +72,9 @@ impl Books {
     /// Writes what is still in memory.
     pub async fn close(&self) {
         if let Ok(open) = &self.0 {
-            open.flush_and_end("at the end").await;
+            let _alone = open.ending.lock().await;
+            let over = open.unended.lock().clone();
+            open.put_on_record(&over).await;
         }
     }
 }
@@ -97,6 +105,12 @@ impl Open {
     }
 
     pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The journal, which says of every operation that is over that it is, as far as both books can be written.
+    pub async fn up_to_date(&self) -> &Journal {
+        self.settled().await;
         &self.journal
     }
 
@@ -143,60 +157,62 @@ impl Open {
         self.audit.write(context, records).await;
     }
 
-    /// The operation is over. While the audit does not have all of it, the journal does not say so: the next process would
-    /// find it unfinished, and tell the audit what is missing there.
+    /// The operation is over, and whoever looks into the audit finds all of it. Its caller need not wait until the disk has it,
+    /// and the journal says so: what is lost with the machine, or with the process, by then is found out by the next one.
     pub async fn finish(&self, id: &OperationId, state: State, cost: Cost) {
         let now = jiff::Timestamp::now().as_millisecond();
-        if self.flush_audit(id.as_str()).await {
-            // What the journal was told before reaches the disk with this.
-            return self.end(&(id.clone(), now, state, cost)).await;
+        // What cannot be written now is tried again.
+        self.audit.told().await;
+        let is_first = {
+            let mut unended = self.unended.lock();
+            unended.push((id.clone(), now, state, cost));
+            unended.len() == 1
+        };
+        if is_first {
+            let books = self.clone();
+            tokio::spawn(async move {
+                let mut pause = SOON;
+                // Whoever comes in between counts on this task.
+                while books.is_any_unended() {
+                    tokio::time::sleep(pause).await;
+                    pause = if books.settled().await { SOON } else { AGAIN };
+                }
+            });
         }
-        self.flush_journal(id.as_str()).await;
-        self.unended.lock().push((id.clone(), now, state, cost));
-        let (books, id) = (self.clone(), id.clone());
-        tokio::spawn(async move {
-            while !books.flush_and_end(id.as_str()).await {
-                tokio::time::sleep(AGAIN).await;
-            }
-        });
     }
 
-    async fn end(&self, (id, at, state, cost): &Ended) {
-        if let Err(error) = self.journal.finish(id, *at, state.clone(), *cost).await {
-            tracing::error!(operation = %id, %error, "the journal cannot tell yet that this operation is over");
-        }
+    fn is_any_unended(&self) -> bool {
+        !self.unended.lock().is_empty()
     }
 
-    /// Whether the audit is on disk; then the journal tells of those operations that they are over.
-    async fn flush_and_end(&self, what: &str) -> bool {
-        // Taken before: what is over later may not be on disk.
-        let over = std::mem::take(&mut *self.unended.lock());
-        let is_told = self.flush_audit(what).await;
-        self.flush_journal(what).await;
-        if !is_told {
-            self.unended.lock().extend(over);
-            return false;
-        }
-        for over in &over {
-            self.end(over).await;
-        }
-        true
+    /// Puts on record which operations are over; whether that could be done. While the audit does not have all of one on disk, the
+    /// journal does not say so: the next process would find it unfinished, and tell the audit what is missing there.
+    async fn settled(&self) -> bool {
+        let _alone = self.ending.lock().await;
+        // They stay there until it is done: whoever asked for it may not wait for the end.
+        let over = self.unended.lock().clone();
+        over.is_empty() || self.put_on_record(&over).await
     }
 
-    /// Whether the audit is on disk; the journal is told how far, and not asked to be on disk itself.
-    async fn flush_audit(&self, what: &str) -> bool {
+    /// To be called by one at a time.
+    async fn put_on_record(&self, over: &[Ended]) -> bool {
         let is_told = self.audit.flush().await;
-        if !is_told {
-            tracing::error!(operation = what, "the audit of this operation is not on disk yet");
-        }
         self.journal.set_head(&self.audit.head().to_string());
-        is_told
-    }
-
-    async fn flush_journal(&self, what: &str) {
-        if let Err(error) = self.journal.flush().await {
-            tracing::error!(operation = what, %error, "the journal of this operation is not on disk yet");
+        if is_told {
+            for (id, at, state, cost) in over {
+                self.journal.finish(id, *at, state.clone(), *cost);
+            }
+            self.unended.lock().drain(..over.len());
+        } else {
+            tracing::error!(
+                operations = over.len(),
+                "the audit of operations that are over is not on disk yet"
+            );
         }
+        if let Err(error) = self.journal.flush().await {
+            tracing::error!(%error, "the journal of operations that are over is not on disk yet");
+        }
+        is_told
     }
 }
 

@@ -368,6 +368,7 @@ impl Directory {
                 state: if dry_run { State::Finished } else { State::Running },
                 plan: forecast.to_json(),
                 no_access_granted: false,
+                delivered: false,
                 cost: cost(job.context),
                 names,
             })

@@ -245,9 +245,15 @@ impl Desk {
         self.state.lock().sweep(self.grace);
     }
 
-    /// An operation of an earlier process that goes on.
-    pub fn restore(&self, ticket: &Arc<Ticket>) {
-        self.state.lock().keep(ticket);
+    /// An operation of an earlier process that goes on. One whose answer was `delivered` is only to be put on record as over:
+    /// the same call is a new one, but under its caller's own key.
+    pub fn restore(&self, ticket: &Arc<Ticket>, delivered: bool) {
+        ticket.stale.store(delivered, Ordering::Release);
+        let mut state = self.state.lock();
+        state.keep(ticket);
+        if delivered {
+            state.forget(ticket);
+        }
     }
 
     /// An answer of an earlier process that nobody got, given `ago`.

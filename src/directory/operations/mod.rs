@@ -215,8 +215,12 @@ impl Directory {
         (caller, key): &Key,
         body: &Digest,
     ) -> Result<Option<(OperationId, Outcome)>, Error> {
-        let journal = self.process.books.get()?.journal();
-        let found = journal.by_key(caller, key).await;
+        let books = self.process.books.get()?;
+        let mut found = books.journal().by_key(caller, key).await;
+        if matches!(&found, Ok(Some(report)) if report.state == report::State::Running) {
+            // It may be over, and not on record as over yet.
+            found = books.up_to_date().await.by_key(caller, key).await;
+        }
         let found = found.map_err(|error| books::unwritable(&error.to_string()))?;
         let since = jiff::Timestamp::now().as_millisecond() - i64::try_from(KEY_LIFE.as_millis()).unwrap_or(i64::MAX);
         let Some(report) = found.filter(|report| report.started_at >= since) else {
@@ -306,7 +310,7 @@ impl Process {
     /// # Errors
     /// The journal cannot be read.
     pub async fn report(&self, id: &OperationId) -> Result<Option<Report>, Error> {
-        let journal = self.books.get()?.journal();
+        let journal = self.books.get()?.up_to_date().await;
         journal.report(id).await.map_err(unreadable)
     }
 
@@ -315,7 +319,7 @@ impl Process {
     /// # Errors
     /// The journal cannot be read.
     pub async fn operations(&self, most: usize) -> Result<Vec<Summary>, Error> {
-        let journal = self.books.get()?.journal();
+        let journal = self.books.get()?.up_to_date().await;
         journal.list(most).await.map_err(unreadable)
     }
 }
@@ -356,7 +360,8 @@ impl Watch {
 }
 
 impl Process {
-    /// Tells everybody who waits for the operation. An answer that is not kept is not to be given after a restart, either.
+    /// Tells everybody who waits for the operation, which is over. An answer that is not kept is not to be given after a
+    /// restart, either.
     fn end_ticket(&self, ticket: &Arc<Ticket>, outcome: Result<Outcome, Error>) {
         let is_kept = self.desk.end(ticket, outcome);
         if let (false, Some(id), Ok(books)) = (is_kept, ticket.id(), self.books.get()) {

@@ -18,6 +18,8 @@ pub(super) const FORMAT: Format = Format {
     schema: SCHEMA,
     upgrades: &[REASONS_OF_WAITING],
     synchronous: "FULL",
+    // Its end is what is written and read.
+    cache_kib: 4096,
     kept: Kept::Operations,
 };
 
@@ -250,6 +252,11 @@ pub(super) fn delivered(connection: &Connection, id: &OperationId) -> rusqlite::
 
 pub(super) fn set(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<usize> {
     connection.prepare_cached(SET)?.execute([name, value])
+}
+
+/// Writes something.
+pub(super) fn check(connection: &Connection) -> rusqlite::Result<usize> {
+    set(connection, CHECKED, &jiff::Timestamp::now().to_string())
 }
 
 /// Writes a group and its members; returns how many rows.

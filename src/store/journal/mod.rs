@@ -10,8 +10,10 @@
 //! ([`Journal::settle`]) and never dropped: while it cannot be written it is kept in memory and tried again, and
 //! [`Journal::is_writable`] is false, so that no further change is begun.
 //!
-//! The file is in WAL mode with `synchronous=FULL`: what was awaited has reached the disk.
+//! The file is in WAL mode. What was awaited has reached the disk; the rest is with the kernel at once, where `kill -9` takes
+//! nothing of it, and on the disk with the next that is awaited, or after a second.
 
+mod disk;
 mod file;
 mod health;
 mod read;
@@ -132,14 +134,9 @@ impl Journal {
         self.queue(Change::Delivered(id.clone()));
     }
 
-    /// The operation has ended, at `finished_at` in epoch milliseconds. On the disk, with all that was settled, when this
-    /// returns.
-    ///
-    /// # Errors
-    /// It could not be written, and is kept and tried again.
-    pub async fn finish(&self, id: &OperationId, finished_at: i64, state: State, cost: Cost) -> Result<(), Error> {
-        let change = Change::Finish(id.clone(), finished_at, state, cost);
-        self.ask(|reply| Message::Change(change, Some(reply))).await
+    /// The operation has ended, at `finished_at` in epoch milliseconds. Returns at once, as [`Self::settle`].
+    pub fn finish(&self, id: &OperationId, finished_at: i64, state: State, cost: Cost) {
+        self.queue(Change::Finish(id.clone(), finished_at, state, cost));
     }
 
     /// Whether what was handed over last could be written. Costs nothing.
@@ -294,7 +291,7 @@ impl Journal {
 
     fn queue(&self, change: Change) {
         // The thread lives as long as there is a handle; where it came to an unforeseen end, nothing is written any more.
-        if self.sender.send(Message::Change(change, None)).is_err() {
+        if self.sender.send(Message::Change(change)).is_err() {
             self.health.failed();
         }
     }

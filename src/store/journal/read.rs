@@ -20,7 +20,7 @@ const OF_THE_ENDED: &str = "state <> 'running' AND finished_at >= ?1 AND dry_run
 const REPORT: &str = "
     SELECT number, id, kind, caller, caller_key, visitor, request, site, group_id, group_name, dry_run, undo_of, digest,
         key, key_digest, started_at, finished_at, state, why, plan, no_access_granted, calls, retries, waited_ms,
-        waits
+        waits, delivered
     FROM operation WHERE
 ";
 const NAMES: &str = "SELECT name, account, group_id, verdict FROM name WHERE operation = ?1 ORDER BY place";
@@ -141,6 +141,7 @@ fn operation(row: &Row<'_>) -> rusqlite::Result<(i64, Report)> {
         state: state(row, 17)?,
         plan: row.get(19)?,
         no_access_granted: row.get(20)?,
+        delivered: row.get(25)?,
         cost: Cost {
             calls: count(row, 21)?,
             retries: count(row, 22)?,

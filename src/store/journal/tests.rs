@@ -42,6 +42,7 @@ pub(super) fn report(kind: OperationKind, names: Vec<Name>) -> Report {
         state: State::Running,
         plan: "{}".to_owned(),
         no_access_granted: false,
+        delivered: false,
         cost: Cost::default(),
         names,
     }
@@ -72,7 +73,8 @@ fn accounts(of: &[&str]) -> HashSet<AccountId> {
 }
 
 async fn finished(journal: &Journal, id: &OperationId, at: i64) {
-    journal.finish(id, at, State::Finished, Cost::default()).await.unwrap();
+    journal.finish(id, at, State::Finished, Cost::default());
+    journal.flush().await.unwrap();
 }
 
 fn any_verdict() -> impl Strategy<Value = Verdict> {
@@ -135,6 +137,7 @@ fn any_report() -> impl Strategy<Value = Report> {
             state,
             plan: texts.4,
             no_access_granted: bits.3,
+            delivered: false,
             cost: Cost {
                 calls: cost.0,
                 retries: cost.1,
@@ -185,7 +188,8 @@ proptest! {
                 assert_eq!(journal.report(&report.id).await.unwrap().as_ref(), Some(&*report));
                 report.state = State::Interrupted("again".to_owned());
                 report.finished_at = Some(7);
-                journal.finish(&report.id, 7, report.state.clone(), report.cost).await.unwrap();
+                journal.finish(&report.id, 7, report.state.clone(), report.cost);
+journal.flush().await.unwrap();
             }
             let listed: Vec<Summary> = reports.iter().rev().map(summary).collect();
             assert_eq!(journal.list(10).await.unwrap(), listed);
@@ -232,7 +236,8 @@ async fn ten_thousand_outcomes_are_there_in_the_order_in_which_they_were_told() 
         waited_ms: 5,
         waits: [(Wait::Quota, 5)].into_iter().collect(),
     };
-    journal.finish(&kept.id, 2000, State::Finished, cost).await.unwrap();
+    journal.finish(&kept.id, 2000, State::Finished, cost);
+    journal.flush().await.unwrap();
     let done = reader.report(&kept.id).unwrap().unwrap();
     assert_eq!(
         (done.state, done.finished_at, done.cost),
@@ -267,7 +272,8 @@ async fn only_what_runs_is_unfinished_and_an_answer_is_given_again_until_it_was_
         finished(&journal, &report.id, at).await;
     }
     let state = State::Interrupted("the account may not any more".to_owned());
-    journal.finish(&cut.id, 30, state, Cost::default()).await.unwrap();
+    journal.finish(&cut.id, 30, state, Cost::default());
+    journal.flush().await.unwrap();
     journal.delivered(&delivered.id);
     let ids = |reports: Vec<Report>| reports.into_iter().map(|report| report.id).collect::<Vec<_>>();
     assert_eq!(journal.unfinished().await.unwrap(), [runs]);
@@ -600,8 +606,8 @@ async fn what_cannot_be_written_is_told_kept_and_written_later() {
         calls: 5,
         ..Cost::default()
     };
-    let ending = journal.finish(&running.id, 60, State::Finished, cost).await;
-    assert!(ending.is_err());
+    journal.finish(&running.id, 60, State::Finished, cost);
+    assert!(journal.flush().await.is_err());
     (running.finished_at, running.state, running.cost) = (Some(60), State::Finished, cost);
     assert_eq!(journal.report(&running.id).await.unwrap(), Some(running.clone()));
     assert!(journal.unfinished().await.unwrap().is_empty());

@@ -89,7 +89,8 @@ async fn a_journal_of_format_1_is_upgraded_keeps_what_is_in_it_and_goes_on() {
     (kept.state, kept.finished_at) = (State::Finished, Some(9));
     kept.names[1].verdict = Some(Verdict::DONE);
     journal.settle(&kept.id, 1, Verdict::DONE);
-    journal.finish(&kept.id, 9, State::Finished, kept.cost).await.unwrap();
+    journal.finish(&kept.id, 9, State::Finished, kept.cost);
+    journal.flush().await.unwrap();
     let next = Report {
         id: OperationId::random(),
         ..self::kept()

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
+use super::disk::{Disk, SYNC_EVERY, To};
 use super::health::Health;
 use super::{Earlier, Later, Snapshot, failed, file, read, unreadable};
 use crate::metrics::Metrics;
@@ -25,8 +26,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 pub(super) enum Message {
     Begin(Box<Report>, Reply<()>),
-    /// With a reply, it is awaited; it is kept and tried again all the same.
-    Change(Change, Option<Reply<()>>),
+    Change(Change),
     Check(Reply<()>),
     Flush(Reply<()>),
     Snapshot(OperationId, Box<Snapshot>, Reply<()>),
@@ -68,6 +68,9 @@ pub(super) struct Writer {
     rows: usize,
     /// Who waits for the open transaction to be committed.
     waiting: Vec<Reply<()>>,
+    /// How far they wait for it to be brought.
+    wanted: To,
+    disk: Disk,
     /// When writing failed last, until it succeeds.
     failed_at: Option<Instant>,
 }
@@ -77,6 +80,7 @@ impl Writer {
         // As many as there are.
         connection.set_prepared_statement_cache_capacity(64);
         Self {
+            disk: Disk::new(&connection),
             connection,
             path,
             health,
@@ -86,6 +90,7 @@ impl Writer {
             applied: 0,
             rows: 0,
             waiting: Vec::new(),
+            wanted: To::Kernel,
             failed_at: None,
         }
     }
@@ -125,12 +130,16 @@ impl Writer {
         }
     }
 
-    /// The next message; none where it is time to try again what is kept.
+    /// The next message; none where it is time to try again what is kept, or to bring to the disk what is not there.
     fn wait(&self, receiver: &Receiver<Message>) -> Result<Option<Message>, Gone> {
-        if self.kept.is_empty() && self.head.is_none() && self.failed_at.is_none() {
+        let patience = if !self.kept.is_empty() || self.head.is_some() || self.failed_at.is_some() {
+            RETRY
+        } else if self.disk.is_behind() {
+            SYNC_EVERY
+        } else {
             return receiver.recv().map(Some).map_err(|_| Gone);
-        }
-        match receiver.recv_timeout(RETRY) {
+        };
+        match receiver.recv_timeout(patience) {
             Ok(message) => Ok(Some(message)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(Gone),
@@ -140,26 +149,28 @@ impl Writer {
     /// Whether it was a question, which is answered before the transaction ends.
     fn take(&mut self, message: Message) -> bool {
         match message {
-            Message::Begin(report, reply) => self.write(reply, |connection| file::begin(connection, &report)),
+            Message::Begin(report, reply) => {
+                // Of a dry run nothing has to be known after a power cut.
+                let to = if report.dry_run { To::Kernel } else { To::Disk };
+                self.write(to, reply, |connection| file::begin(connection, &report));
+            }
             Message::Snapshot(id, taken, reply) => {
                 let (place, group, members) = *taken;
-                self.write(reply, |connection| {
+                self.write(To::Disk, reply, |connection| {
                     file::snapshot(connection, &id, place, &group, &members)
                 });
             }
-            Message::Check(reply) => self.write(reply, check),
-            Message::Change(change, reply) => {
-                match change {
-                    Change::Head(text) => self.head = Some(text),
-                    change => self.kept.push(change),
-                }
-                self.waiting.extend(reply);
+            Message::Check(reply) => self.write(To::Disk, reply, file::check),
+            Message::Change(Change::Head(text)) => self.head = Some(text),
+            Message::Change(change) => self.kept.push(change),
+            Message::Flush(reply) => {
+                self.wanted = To::Disk;
+                self.waiting.push(reply);
             }
-            Message::Flush(reply) => self.waiting.push(reply),
             Message::Forget(before, reply) => {
                 let mut more = false;
                 let (committed, result) = oneshot::channel();
-                self.write(committed, |connection| {
+                self.write(To::Kernel, committed, |connection| {
                     more = file::forget(connection, before)?;
                     Ok(1)
                 });
@@ -180,12 +191,14 @@ impl Writer {
     }
 
     fn probe(&mut self) {
-        let probed = self.open().and_then(|()| check(&self.connection));
+        self.wanted = To::Disk;
+        let probed = self.open().and_then(|()| file::check(&self.connection));
         match probed {
             Ok(rows) => self.rows += rows,
             Err(error) => self.lose(&error),
         }
     }
+
     /// Answers what only reads; what could not be written is laid over what is in the file.
     fn answer(&mut self, question: Message) {
         if self.is_due()
@@ -208,13 +221,9 @@ impl Writer {
                 Ok(writer.all_up_to_date(found))
             }),
             Message::Undelivered(since, reply) => self.read(reply, |writer| {
-                let mut found = read::undelivered(&writer.connection, since)?;
-                for change in writer.unwritten() {
-                    if let Change::Delivered(id) = change {
-                        found.retain(|report| report.id != *id);
-                    }
-                }
-                Ok(writer.all_up_to_date(found))
+                let mut found = writer.all_up_to_date(read::undelivered(&writer.connection, since)?);
+                found.retain(|report| !report.delivered);
+                Ok(found)
             }),
             Message::ByKey(caller_key, key, reply) => self.read(reply, |writer| {
                 let found = read::by_key(&writer.connection, &caller_key, &key)?;
@@ -280,6 +289,7 @@ impl Writer {
                     report.state = state.clone();
                     report.cost = *cost;
                 }
+                Change::Delivered(id) if *id == report.id => report.delivered = true,
                 _ => {}
             }
         }
@@ -318,16 +328,17 @@ impl Writer {
         Ok(())
     }
 
-    fn open(&self) -> rusqlite::Result<()> {
-        if self.connection.is_autocommit() {
-            self.connection.execute_batch("BEGIN IMMEDIATE")
-        } else {
-            Ok(())
-        }
+    fn open(&mut self) -> rusqlite::Result<()> {
+        self.disk.open(&self.connection, self.wanted)
     }
 
-    /// Writes all that `change` does, or nothing of it, and answers when it is committed.
-    fn write(&mut self, reply: Reply<()>, change: impl FnOnce(&Connection) -> rusqlite::Result<usize>) {
+    /// Writes all that `change` does, or nothing of it, and answers when that has come so far.
+    fn write(&mut self, to: To, reply: Reply<()>, change: impl FnOnce(&Connection) -> rusqlite::Result<usize>) {
+        if self.disk.falls_short(&self.connection, to) {
+            // What is told to have failed must not be in the file.
+            self.commit();
+        }
+        self.wanted = self.wanted.max(to);
         let ready = self
             .apply()
             .and_then(|()| self.open())
@@ -383,6 +394,7 @@ impl Writer {
                 tracing::info!("the journal can be written again");
             }
         }
+        self.wanted = To::Kernel;
         for reply in self.waiting.drain(..) {
             let _ = reply.send(Ok(()));
         }
@@ -391,13 +403,11 @@ impl Writer {
     fn try_commit(&mut self) -> rusqlite::Result<()> {
         self.apply()?;
         if let Some(head) = &self.head {
-            self.open()?;
+            self.disk.open(&self.connection, self.wanted)?;
             self.rows += file::set(&self.connection, file::HEAD, head)?;
         }
-        if self.connection.is_autocommit() {
-            return Ok(());
-        }
-        self.connection.execute_batch("COMMIT")
+        self.rows += self.disk.commit(&self.connection, self.wanted)?;
+        Ok(())
     }
 
     /// The transaction came to nothing: who waits for it is told so, what is kept is tried again.
@@ -407,8 +417,10 @@ impl Writer {
             // Fails only where there is none.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
+        self.disk.failed(error);
         self.applied = 0;
         self.rows = 0;
+        self.wanted = To::Kernel;
         self.health.failed();
         self.metrics.journal_failures.inc();
         if self.failed_at.is_none() {
@@ -419,11 +431,6 @@ impl Writer {
             let _ = reply.send(Err(failed(error)));
         }
     }
-}
-
-/// Writes something.
-fn check(connection: &Connection) -> rusqlite::Result<usize> {
-    file::set(connection, file::CHECKED, &jiff::Timestamp::now().to_string())
 }
 
 /// No handle is left.

@@ -142,7 +142,7 @@ impl Process {
             conduct: Conduct::Real,
         });
         ticket.begun(report.id.clone(), touched(&report));
-        self.desk.restore(&ticket);
+        self.desk.restore(&ticket, report.delivered);
         let left = Left::claim(report, ticket, course, told, self);
         let (id, names) = (&left.report.id, left.open().len());
         match &left.course {
@@ -158,7 +158,7 @@ impl Process {
             process.metrics.operations.dec();
             if ended.is_err() {
                 tracing::error!("what an earlier process left ended in a panic; the next process tries again");
-                process.end_ticket(&ticket, Err(stopping()));
+                process.desk.end(&ticket, Err(stopping()));
             }
         });
     }
@@ -206,7 +206,7 @@ impl Process {
                 };
                 if ended.is_none() {
                     tracing::warn!(operation = %left.report.id, "the operation is left to the next process");
-                    self.end_ticket(&left.ticket, Err(stopping()));
+                    self.desk.end(&left.ticket, Err(stopping()));
                     return;
                 }
             }
@@ -218,7 +218,7 @@ impl Process {
             Ok(None) | Err(_) => {
                 tracing::error!(operation = %left.report.id, "the operation cannot be read from the journal any more");
                 let why = "the journal cannot be read";
-                self.end_ticket(&left.ticket, Err(interrupted(&left.report, why)));
+                self.desk.end(&left.ticket, Err(interrupted(&left.report, why)));
                 return;
             }
         };

@@ -94,7 +94,7 @@ impl Directory {
     }
 
     async fn past(&self, id: &OperationId) -> Result<Past, Refusal> {
-        let journal = self.process.books.get()?.journal();
+        let journal = self.process.books.get()?.up_to_date().await;
         let report = self.report(id).await?.ok_or(Refusal::Unknown)?;
         if report.visitor {
             return Err(Refusal::Visitors);
@@ -313,7 +313,7 @@ impl Directory {
         undo: &mut Undo,
         context: &Context,
     ) -> Result<(), Error> {
-        let journal = self.process.books.get()?.journal();
+        let journal = self.process.books.get()?.up_to_date().await;
         let Some(id) = &made.group else {
             undo.left.push(stays(name, Why::UnknownGroup));
             return Ok(());
