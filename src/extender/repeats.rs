@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use prometheus_client::metrics::counter::Counter;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use super::auth::{Door, Moment};
-use super::delivery::Delivery;
+use super::delivery::Delivered;
 use super::origin::Origin;
 use super::reply::{REQUEST_ID, tell_answered};
 use super::turns::Tally;
@@ -74,7 +75,7 @@ struct Kept {
 pub struct Repeats {
     door: Arc<Door>,
     places: Box<[ArcSwapOption<Kept>]>,
-    hasher: SipHasher24,
+    key: [u8; 16],
     /// Zero: nothing is repeated.
     life: Duration,
     proxies: Vec<Network>,
@@ -104,7 +105,7 @@ impl Repeats {
         Self {
             door,
             places: std::iter::repeat_with(ArcSwapOption::empty).take(places).collect(),
-            hasher: SipHasher24::new_with_key(&key),
+            key,
             life,
             proxies: settings.inbound.trusted_proxies.clone(),
             metrics,
@@ -118,21 +119,22 @@ impl Repeats {
         &self,
         request: &Request<B>,
         peer: SocketAddr,
-    ) -> Result<(Response<Bytes>, Delivery), Option<Asked>> {
+        now: Instant,
+    ) -> Result<(Response<Bytes>, Delivered), Option<Asked>> {
         let is_a_reading = request.method() == Method::GET && request.uri().authority().is_none();
         let is_repeated = is_a_reading && !self.places.is_empty();
         let Some(moment) = is_repeated.then(|| self.door.moment()).flatten() else {
             return Err(None);
         };
         let asked = Asked {
-            code: self.code(request, peer.ip()),
+            code: Code::of(request, peer.ip(), &self.key),
             moment,
-            from: Instant::now(),
+            from: now,
         };
         self.repeat(&asked, request, peer).ok_or(Some(asked))
     }
 
-    fn repeat<B>(&self, asked: &Asked, request: &Request<B>, peer: SocketAddr) -> Option<(Response<Bytes>, Delivery)> {
+    fn repeat<B>(&self, asked: &Asked, request: &Request<B>, peer: SocketAddr) -> Option<(Response<Bytes>, Delivered)> {
         let mut places = self
             .places_of(asked.code)
             .into_iter()
@@ -147,17 +149,13 @@ impl Repeats {
         let mut response = Response::new(Bytes::clone(&print));
         let head = response.headers_mut();
         head.clone_from(&came.head);
-        let given = request_id(request.headers()).map(str::to_owned);
-        let id = HeaderValue::try_from(given.unwrap_or_else(RequestId::random_text)).ok()?;
-        head.insert(REQUEST_ID, id.clone());
-        let delivery = Delivery::default();
-        delivery.keep(turn);
+        let id = request_id(request.headers()).map_or_else(RequestId::random_text, str::to_owned);
         self.repeated.inc();
         kept.counted.inc();
         let took = asked.from.elapsed().as_secs_f64();
         self.metrics.request_seconds.observe(took);
         tell_answered(&reply::Answered {
-            id: id.to_str().unwrap_or_default(),
+            id: &id,
             origin: Origin::of(peer, request.headers(), &self.proxies),
             caller: Some(&came.caller),
             method: request.method(),
@@ -165,7 +163,11 @@ impl Repeats {
             status: 200,
             took,
         });
-        Some((response, delivery))
+        // Not inserted: that would make room for one more first.
+        if let (Some(place), Ok(id)) = (head.get_mut(REQUEST_ID), HeaderValue::try_from(id)) {
+            *place = id;
+        }
+        Some((response, Delivered::from(turn)))
     }
 
     /// Keeps what a request came to.
@@ -201,37 +203,89 @@ impl Repeats {
         let [.., one, two] = [code.0 >> 64, code.0].map(|half| half as usize % PLACES);
         [self.places.get(one), self.places.get(two)]
     }
+}
 
+impl Code {
     /// Of all that is judged but the method, which is always the same.
-    fn code<B>(&self, request: &Request<B>, peer: IpAddr) -> Code {
+    fn of<B>(request: &Request<B>, peer: IpAddr, key: &[u8; 16]) -> Self {
+        let peer = match peer {
+            IpAddr::V4(peer) => peer.to_ipv6_mapped(),
+            IpAddr::V6(peer) => peer,
+        };
+        let target = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
         // Not put together first: a credential is among it.
-        let mut hasher = self.hasher;
+        let mut hasher = SipHasher24::new_with_key(key);
+        // Of one length always, unlike all that follows.
+        hasher.write(&peer.octets());
+        hasher.write_u8(u8::from(request.version() == Version::HTTP_11));
         let mut put = |piece: &[u8]| {
             hasher.write(piece);
-            // No piece has it, so what ends one cannot begin the next. The last one has a length of its own.
+            // No piece has it, so what ends one cannot begin the next.
             hasher.write_u8(0);
         };
-        put(request.uri().path().as_bytes());
-        put(request.uri().query().unwrap_or_default().as_bytes());
+        put(target.as_bytes());
         for (name, value) in request.headers() {
             put(name.as_str().as_bytes());
             put(value.as_bytes());
         }
-        put(if request.version() == Version::HTTP_11 {
-            b"1"
-        } else {
-            b"0"
-        });
-        match peer {
-            IpAddr::V4(peer) => put(&peer.octets()),
-            IpAddr::V6(peer) => put(&peer.octets()),
-        }
-        Code(hasher.finish128().as_u128())
+        Self(hasher.finish128().as_u128())
     }
 }
 
 impl Kept {
     fn is_good(&self, moment: Moment, now: Instant) -> bool {
         self.moment == moment && now < self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_heads_have_one_code() {
+        let parts = ["", "b", "bb", "bbbbbbbb", "bbbbbbbbb", "bbbbbbbbbbbbbbbb"];
+        let mut heads = vec![Vec::new()];
+        for part in parts {
+            heads.push(vec![("b", part)]);
+            heads.push(vec![("bb", part)]);
+            heads.push(vec![("bbbbbbbb", part)]);
+            heads.push(vec![("b", part), ("b", "")]);
+            heads.push(vec![("b", ""), ("b", part)]);
+            heads.push(vec![("b", part), ("bbbbbbbbb", "b")]);
+        }
+        // As the end of the last of the addresses would be.
+        heads.push(vec![("1", "*........")]);
+        heads.sort_unstable();
+        heads.dedup();
+        let peers = [
+            "192.0.2.1",
+            "192.0.2.2",
+            "2001:db8::1",
+            "2a2e:2e2e:2e2e:2e2e:2e00:3100:c000:201",
+        ];
+        let peers = peers.map(|peer| peer.parse().unwrap());
+        let (mut codes, mut asked) = (HashSet::new(), 0);
+        for target in ["/", "/b", "/b?", "/?b", "/bbbbbbb", "/bbbbbbbb", "/bbbbbbbbbbbbbbb?b"] {
+            for head in &heads {
+                for version in [Version::HTTP_10, Version::HTTP_11] {
+                    let mut request = Request::builder().uri(target).version(version);
+                    for (name, value) in head {
+                        request = request.header(*name, *value);
+                    }
+                    let request = request.body(()).unwrap();
+                    for peer in peers {
+                        let code = Code::of(&request, peer, &[7; 16]);
+                        assert_eq!(code, Code::of(&request, peer, &[7; 16]));
+                        assert_ne!(code, Code::of(&request, peer, &[8; 16]));
+                        codes.insert(code.0);
+                        asked += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(codes.len(), asked);
     }
 }

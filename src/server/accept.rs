@@ -2,24 +2,21 @@
 //! connections, a time for heads and handshakes, TLS, and a stop that lets running requests end.
 
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 
+use super::body::{Body, Held};
 use super::line::{Answers, Line, Pulse, Socket, Steady, Wanted, Watched};
 use super::places::{Activity, Busy, Entry, Place, Places, Share};
 use super::tls;
@@ -28,8 +25,8 @@ use crate::extender::{Asked, Delivery, Repeats};
 use crate::metrics::Metrics;
 use crate::settings::Network;
 
-/// Fields of a request's head, and bytes of it; more is answered 431.
-const MOST_FIELDS: usize = 128;
+/// Bytes of a request's head; more is answered 431. So are more than 100 fields: that is hyper's own limit, as it was Tomcat's,
+/// and for any other one hyper takes room anew with every request.
 const MOST_HEAD: usize = 64 * 1024;
 
 /// Connections that the kernel keeps until they are accepted, where it lets so many be kept. One more is asked to come again
@@ -121,7 +118,6 @@ pub async fn serve(listener: TcpListener, service: Service, limits: Limits, stop
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .half_close(true)
-        .max_headers(MOST_FIELDS)
         .max_buf_size(MOST_HEAD);
     loop {
         let accepted = tokio::select! {
@@ -260,8 +256,8 @@ const HALF_CLOSED: Duration = Duration::from_secs(30);
 
 /// For a client that is gone, most likely.
 fn given_up() -> Response<Body> {
-    let body = Bytes::from_static(b"{\"message\":\"the client has hung up\",\"status-code\":503}");
-    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+    let body = "{\"message\":\"the client has hung up\",\"status-code\":503}";
+    let mut response = Response::new(Body::text(body));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -269,8 +265,6 @@ fn given_up() -> Response<Body> {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
-
-type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// What stands before warp on one connection.
 struct Front {
@@ -300,18 +294,20 @@ impl hyper::service::Service<Request<Incoming>> for Answering {
 impl Front {
     /// Answers what need not be judged again, and has everything else answered.
     fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Either<Ready<Answered>, BoxFuture<'static, Answered>> {
-        let busy = self.activity.busy();
+        let now = Instant::now();
+        self.activity.moved_at(now);
         let mut asked = None;
         if let Some(repeats) = self.repeats.as_ref().filter(|_| request.is_end_stream()) {
-            match repeats.answer(&request, self.peer) {
-                Ok((response, delivery)) => {
+            match repeats.answer(&request, self.peer, now) {
+                Ok((response, delivered)) => {
                     let (response, answers) = (response.map(Full::new), self.answers.clone());
-                    let response = finished(response, Some(delivery), busy, Wanted::Everything, answers);
-                    return Either::Left(ready(Ok(response)));
+                    let watched = response.map(|body| Watched::new(body, Wanted::Everything, delivered, answers));
+                    return Either::Left(ready(Ok(watched.map(Body::Ready))));
                 }
                 Err(left) => asked = left,
             }
         }
+        let busy = self.activity.busy();
         // Boxed: hyper keeps room for the larger of the two on every connection, and moves it about with each request.
         Either::Right(Box::pin(Arc::clone(self).ask(request, asked, busy)))
     }
@@ -320,8 +316,8 @@ impl Front {
     async fn ask(self: Arc<Self>, mut request: Request<Incoming>, asked: Option<Asked>, busy: Busy) -> Answered {
         if request.uri().path_and_query().is_none() {
             // `CONNECT host:port` has no path, and warp 0.4.3 panics when it looks for one.
-            let body = Bytes::from_static(b"{\"message\":\"Bad request target\",\"status-code\":400}");
-            let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+            let body = "{\"message\":\"Bad request target\",\"status-code\":400}";
+            let mut response = Response::new(Body::text(body));
             *response.status_mut() = StatusCode::BAD_REQUEST;
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -354,54 +350,12 @@ impl Front {
             () = self.pulse.stopped(HALF_CLOSED) => return Ok(given_up()),
         };
         let delivery = response.extensions_mut().remove::<Delivery>();
-        Ok(finished(response, delivery, busy, wanted, self.answers.clone()))
-    }
-}
-
-/// A response on whose connection something is being answered until its body is gone.
-fn finished<B>(
-    response: Response<B>,
-    delivery: Option<Delivery>,
-    busy: Busy,
-    wanted: Wanted,
-    answers: Answers,
-) -> Response<Body>
-where
-    B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
-{
-    response.map(|body| {
-        let body = Held { body, _busy: busy };
-        match delivery {
-            Some(delivery) => Watched::new(body, wanted, delivery, answers)
-                .map_err(Into::into)
-                .boxed_unsync(),
-            None => body.map_err(Into::into).boxed_unsync(),
-        }
-    })
-}
-
-/// A body on whose connection something is being answered for as long as it is there.
-struct Held<B> {
-    body: B,
-    _busy: Busy,
-}
-
-impl<B: hyper::body::Body + Unpin> hyper::body::Body for Held<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        Ok(response.map(|body| {
+            let body = Held::new(body, busy);
+            match delivery {
+                Some(delivery) => Body::made(Watched::new(body, wanted, delivery, self.answers.clone())),
+                None => Body::made(body),
+            }
+        }))
     }
 }

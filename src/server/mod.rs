@@ -2,6 +2,7 @@
 
 mod accept;
 mod accounts;
+mod body;
 mod credentials;
 mod exposed;
 mod files;

@@ -32,7 +32,7 @@ pub struct Activity {
     from: Instant,
     /// Requests that are being answered.
     busy: AtomicUsize,
-    /// When it was last busy, or some of an answer was written: milliseconds from `from`.
+    /// When a request last came, it was last busy, or some of an answer was written: milliseconds from `from`.
     last: AtomicU64,
 }
 
@@ -49,8 +49,14 @@ impl Default for Activity {
 impl Activity {
     /// Some of an answer was written.
     pub fn moved(&self) {
-        let now = u64::try_from(self.from.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(now, Ordering::Relaxed);
+        self.moved_at(Instant::now());
+    }
+
+    /// A request had come at that moment. An answer that is there is written before anybody could take it for idle.
+    pub fn moved_at(&self, moment: Instant) {
+        let since = moment.saturating_duration_since(self.from).as_millis();
+        self.last
+            .store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// A request is being answered until this is dropped.

@@ -1,7 +1,11 @@
 //! Several callers at once: every change is made once, every answer is true.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use extender_facade::model::Summary;
+use extender_facade::model::report::State;
+use extender_facade::store::journal::ReadOnly;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -190,4 +194,26 @@ async fn a_crowd_that_adds_and_removes_ends_in_a_state_that_the_audit_explains()
         assert_eq!(sum, i64::from(truth.contains(&name)), "{name}");
     }
     assert_eq!(two.members(0).await, truth);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_many_operations_is_soon_on_record_as_over_however_they_overlap() {
+    let world = World::start(options(200, &[("team", 0)]), |_| ()).await;
+    let all = names(1, 200);
+    // For as long as it takes to put on record, more than once, what has ended meanwhile.
+    let lanes = all.chunks(25).map(async |lane| {
+        for name in lane {
+            assert_eq!(world.users("addUsers/team", &[name]).await.status, 200);
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
+        }
+    });
+    join_all(lanes).await;
+    let journal = ReadOnly::open(&world.path("state")).unwrap();
+    let began = Instant::now();
+    let is_running = |one: &Summary| one.state == State::Running;
+    while journal.list(500).unwrap().iter().any(is_running) {
+        assert!(began.elapsed().as_secs() < 60, "some are never over");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(journal.list(500).unwrap().len(), 200);
 }

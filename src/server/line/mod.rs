@@ -20,7 +20,7 @@ use tokio_rustls::server::TlsStream;
 pub use self::steady::Steady;
 use self::unread::instead_of;
 use super::places::Activity;
-use crate::extender::{Delivered, Delivery, Lost};
+use crate::extender::{Delivered, Due, Lost};
 
 mod steady;
 mod unread;
@@ -108,20 +108,23 @@ struct Open {
 
 impl Answers {
     /// The whole answer is with hyper.
-    fn handed_over(&self, delivery: &Delivery) {
-        self.0.lock().due.extend(delivery.take());
+    fn handed_over(&self, due: &mut Due) {
+        if let Some(delivered) = due.take() {
+            self.0.lock().due.push(delivered);
+        }
     }
 
-    fn is_any_due(&self) -> bool {
-        !self.0.lock().due.is_empty()
+    fn is_any_awaited(&self) -> bool {
+        self.0.lock().due.iter().any(Delivered::is_awaited)
     }
 
     fn flushed(&self) {
         let mut due = std::mem::take(&mut self.0.lock().due);
         if !due.is_empty() {
-            let written: Vec<Lost> = due.drain(..).filter_map(Delivered::written).collect();
+            for lost in due.drain(..).filter_map(Delivered::written) {
+                self.0.lock().written.push(lost);
+            }
             let mut open = self.0.lock();
-            open.written.extend(written);
             // Its room serves the next answer.
             if open.due.is_empty() {
                 open.due = due;
@@ -176,7 +179,7 @@ impl Line {
     /// A client that hung up before the last bytes left cannot have read them: the kernel takes them all the same, and
     /// throws them away. One that only closed its half counts as gone too: to give it its answer twice is harmless.
     fn before_writing(&mut self) {
-        if self.answers.is_any_due() && self.socket.as_ref().is_none_or(|socket| is_hung_up(socket.tcp())) {
+        if self.answers.is_any_awaited() && self.socket.as_ref().is_none_or(|socket| is_hung_up(socket.tcp())) {
             self.answers.hung_up();
         }
     }
@@ -335,22 +338,23 @@ pub struct Watched<B> {
     body: B,
     /// Bytes to come, where that is known: hyper does not ask for the end once it has so many.
     left: Option<u64>,
-    delivery: Delivery,
+    due: Due,
     answers: Answers,
 }
 
 impl<B: Body<Data = Bytes>> Watched<B> {
     /// `body`, whose end `answers` is told. `wanted`: none of it is written in answer to HEAD.
-    pub fn new(body: B, wanted: Wanted, delivery: Delivery, answers: Answers) -> Self {
+    pub fn new(body: B, wanted: Wanted, due: impl Into<Due>, answers: Answers) -> Self {
+        let mut due = due.into();
         let left = body.size_hint().exact();
         if wanted == Wanted::Nothing || left == Some(0) || body.is_end_stream() {
             // hyper never looks at such a body. It writes the head before it flushes again.
-            answers.handed_over(&delivery);
+            answers.handed_over(&mut due);
         }
         Self {
             body,
             left,
-            delivery,
+            due,
             answers,
         }
     }
@@ -379,13 +383,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
                 this.left == Some(0) || this.body.is_end_stream()
             }
             Some(Err(_)) => {
-                drop(this.delivery.take());
+                drop(this.due.take());
                 false
             }
             None => true,
         };
         if ended {
-            this.answers.handed_over(&this.delivery);
+            this.answers.handed_over(&mut this.due);
         }
         Poll::Ready(frame)
     }

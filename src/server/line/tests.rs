@@ -12,7 +12,7 @@ use warp::reply::Reply as _;
 
 use super::super::accept::{Limits, Service, serve};
 use super::*;
-use crate::extender::Delivered;
+use crate::extender::{Delivered, Delivery};
 use crate::metrics::Metrics;
 
 /// What became of an answer.
