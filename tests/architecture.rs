@@ -104,7 +104,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// `extender` for `src/extender/dates/mod.rs`, `metrics` for `src/metrics.rs`.
+/// `extender` for `src/extender/dates/mod.rs`, `browser` for `src/browser.rs`.
 fn area(path: &Path) -> String {
     let below = path.strip_prefix(root().join("src")).unwrap();
     below
