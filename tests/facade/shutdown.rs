@@ -103,11 +103,11 @@ async fn a_stop_does_not_wait_for_a_cloud_that_is_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_does_not_wait_for_answers_that_take_too_long() {
-    let minute = json!({ "slow": "1:60000" });
+    let too_long = json!({ "slow": "1:30000" });
     // Changes under way: what became of them nobody can tell.
     let (mut world, call) = underway(0, |_| {}).await;
     let before = accounts(&world, &names(1, 10));
-    world.cloud.switch(minute.clone()).await;
+    world.cloud.switch(too_long.clone()).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     world.stop.say();
     tokio::time::timeout(Duration::from_secs(20), &mut world.task)
@@ -124,7 +124,7 @@ async fn a_stop_does_not_wait_for_answers_that_take_too_long() {
     assert!((1..=8).contains(&in_doubt), "{in_doubt}");
     // Planning: nothing has changed.
     let mut world = World::start(options(50, &[("team", 10)]), |settings| settings.shutdown_s = 0).await;
-    world.cloud.switch(minute).await;
+    world.cloud.switch(too_long).await;
     let request = world.request(reqwest::Method::POST, "addUsers/team").bearer_auth(ADMIN);
     let call = tokio::spawn(crate::cloud::send(
         request.body(json!({ "users": names(20, 5) }).to_string()),

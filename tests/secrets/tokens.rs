@@ -1,6 +1,8 @@
 //! The secrets of OAuth: a client's, the codes, the access and the refresh tokens. At rest they stand in the one file that
 //! keeps a consent, which is its owner's alone, and nowhere else.
 
+use std::time::Duration;
+
 use extender_facade::simulator::Options;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -107,7 +109,16 @@ async fn the_secrets_of_oauth_are_in_the_file_that_keeps_them_and_nowhere_else()
         }
         let serving = Serving::start(&bed);
         bed.set("ADMIN__LISTEN", &serving.admin.clone());
-        use_it(&mut bed, &serving, &secrets).await;
+        let url = cloud.url("/_sim/tokens");
+        // Until tokens were renewed, which is due after a second, however fast or slow the calls are.
+        loop {
+            use_it(&mut bed, &serving, &secrets).await;
+            let texts = send(cloud.client.get(&url)).await.json()["texts"].clone();
+            if texts["access_tokens"].as_array().unwrap().len() > 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         for fault in [
             json!({ "token_lost": 1 }),
             json!({ "unauthorized": "html" }),
@@ -117,7 +128,6 @@ async fn the_secrets_of_oauth_are_in_the_file_that_keeps_them_and_nowhere_else()
             use_it(&mut bed, &serving, &secrets).await;
         }
         cloud.switch(json!({ "token_down": null })).await;
-        let url = cloud.url("/_sim/tokens");
         // Taken back, then a client whose secret is another.
         send(cloud.client.post(&url).json(&json!({ "revoke": "app" }))).await;
         use_it(&mut bed, &serving, &secrets).await;
@@ -135,7 +145,7 @@ async fn the_secrets_of_oauth_are_in_the_file_that_keeps_them_and_nowhere_else()
                 count += 1;
             }
         }
-        assert!(count > 2, "{texts}");
+        assert!(count > 1, "{texts}");
         bed.keep_files();
         let kept = |place: &str| place.contains("credentials") && place.ends_with("app.json");
         if kind == "oauth" {
