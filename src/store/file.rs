@@ -86,12 +86,21 @@ pub(super) fn by_accounts(connection: &Connection, accounts: &[AccountId]) -> ru
 fn each<'a>(
     connection: &Connection,
     question: &str,
-    texts: impl Iterator<Item = &'a str>,
+    texts: impl ExactSizeIterator<Item = &'a str>,
 ) -> rusqlite::Result<Vec<Vec<Learned>>> {
     let mut statement = connection.prepare_cached(question)?;
-    texts
+    // In one transaction, for without one every question takes and gives back the file's locks.
+    let reading = if texts.len() > 1 && connection.is_autocommit() {
+        Some(connection.unchecked_transaction()?)
+    } else {
+        None
+    };
+    let found = texts
         .map(|text| statement.query_map([text], learned)?.collect())
-        .collect()
+        .collect();
+    // It has changed nothing.
+    reading.map_or(Ok(()), rusqlite::Transaction::finish)?;
+    found
 }
 
 pub(super) fn learned(row: &Row<'_>) -> rusqlite::Result<Learned> {

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
+use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesOrdered;
 
 use super::claims::{Claim, Claims, Verdict, judge, now};
@@ -72,6 +72,21 @@ struct Candidate {
     keys: Vec<NameKey>,
 }
 
+/// What is known of the names of some accounts, in their order.
+struct About<'m> {
+    candidates: Vec<Vec<Candidate>>,
+    throughs: Vec<Option<Unlinked<'m>>>,
+    /// What is claimed of each key of each candidate.
+    heard: Vec<Claims>,
+}
+
+fn keys(candidates: &[Vec<Candidate>]) -> Vec<NameKey> {
+    let candidates = candidates.iter().flatten();
+    candidates
+        .flat_map(|candidate| candidate.keys.iter().cloned())
+        .collect()
+}
+
 impl Identity {
     /// Each account as it is shown, in order: under the first kind of name that leads back to it, at last its id. No
     /// call to Cloud but for names that were learned longer ago than a write believes, as in [`Self::look_up`].
@@ -85,27 +100,14 @@ impl Identity {
         wish: Wish<'_>,
         asking: Asking<'_>,
     ) -> Result<Vec<Shown<'m>>, directory::Error> {
-        let accounts: Vec<AccountId> = rows.iter().map(|row| row.account.clone()).collect();
-        let mut throughs = Vec::with_capacity(rows.len());
-        let mut candidates: Vec<Vec<Candidate>> = Vec::with_capacity(rows.len());
         // The store answers for the next ones while these are worked on.
-        let parts = accounts.chunks(PART).map(|part| self.heard.names_of(part));
-        let mut parts: FuturesOrdered<_> = parts.collect();
-        let mut left = rows.iter();
-        while let Some(learned) = parts.next().await {
-            // In this order, so that none is drawn from `left` for whom there is no answer.
-            for (learned, row) in learned.map_err(unreadable)?.iter().zip(left.by_ref()) {
-                let through = self.through(row, learned, map);
-                candidates.push(self.candidates(row, learned, &through, map, wish));
-                throughs.push(through.into_iter().next());
-            }
-        }
-        let keys: Vec<NameKey> = candidates
-            .iter()
-            .flatten()
-            .flat_map(|candidate| candidate.keys.iter().cloned())
-            .collect();
-        let mut heard = self.heard.get(&keys).await.map_err(unreadable)?;
+        let parts: FuturesOrdered<_> = rows.chunks(PART).map(|part| self.about(part, map, wish)).collect();
+        let parts: Vec<About<'_>> = parts.try_collect().await.map_err(unreadable)?;
+        let mut heard: Vec<Claims> = parts.iter().flat_map(|part| part.heard.iter().cloned()).collect();
+        let (candidates, throughs): (Vec<_>, Vec<_>) = parts
+            .into_iter()
+            .flat_map(|part| part.candidates.into_iter().zip(part.throughs))
+            .unzip();
         let mut old = self.old(&candidates, &heard);
         // The others are asked about at the next reading: none is to wait for thousands of questions.
         old.truncate(MOST_OLD);
@@ -118,19 +120,16 @@ impl Identity {
             // What cannot be asked now is shown as it was known.
             let briefly = context.again(PATIENCE.min(context.read_deadline.saturating_duration_since(Instant::now())));
             self.look_up(&old, map, cloud, &briefly).await?;
-            heard = self.heard.get(&keys).await.map_err(unreadable)?;
+            heard = self.heard.get(&keys(&candidates)).await.map_err(unreadable)?;
         }
-        let mut heard = heard.into_iter();
+        let mut heard = heard.as_slice();
         let mut shown = Vec::with_capacity(rows.len());
         for ((row, candidates), through) in rows.iter().zip(candidates).zip(throughs) {
             let mut name = None;
             for candidate in candidates {
                 // Drawn for every candidate, so that the next row finds its own.
-                let claims: Vec<Claim> = heard
-                    .by_ref()
-                    .take(candidate.keys.len())
-                    .flat_map(|claims| claims.to_vec())
-                    .collect();
+                let (claims, others) = heard.split_at_checked(candidate.keys.len()).unwrap_or_default();
+                heard = others;
                 if name.is_none() && self.leads_back(&candidate, claims, row, map) {
                     name = Some(candidate.name);
                 }
@@ -141,6 +140,27 @@ impl Identity {
             });
         }
         Ok(shown)
+    }
+
+    /// What is known of these accounts' names.
+    async fn about<'m>(&self, rows: &[Row], map: &'m Map, wish: Wish<'_>) -> Result<About<'m>, store::Error> {
+        let accounts: Vec<AccountId> = rows.iter().map(|row| row.account.clone()).collect();
+        let learned = self.heard.names_of(&accounts).await?;
+        let (candidates, throughs): (Vec<_>, Vec<_>) = rows
+            .iter()
+            .zip(&learned)
+            .map(|(row, learned)| {
+                let through = self.through(row, learned, map);
+                let candidates = self.candidates(row, learned, &through, map, wish);
+                (candidates, through.into_iter().next())
+            })
+            .unzip();
+        let heard = self.heard.get(&keys(&candidates)).await?;
+        Ok(About {
+            candidates,
+            throughs,
+            heard,
+        })
     }
 
     /// The names of which nothing is known but what a write would not believe any more.
@@ -300,7 +320,7 @@ impl Identity {
     }
 
     /// Whether a script that sends this name back means this account by it.
-    fn leads_back(&self, candidate: &Candidate, heard: Vec<Claim>, row: &Row, map: &Map) -> bool {
+    fn leads_back(&self, candidate: &Candidate, heard: &[Claims], row: &Row, map: &Map) -> bool {
         let now = now();
         let of_map = |account: AccountId, standing| Claim::new(account, Source::Map, standing);
         let mut claims = Vec::new();
@@ -314,11 +334,12 @@ impl Identity {
                 claims.push(of_map(entry.account_id(), Standing::Active));
             }
         }
-        let heard = heard.into_iter().filter(|claim| self.listens_to(claim.source));
-        let (young, old): (Vec<Claim>, Vec<Claim>) = heard.partition(|claim| !self.is_old(claim, now));
+        let heard = heard.iter().flat_map(|claims| claims.iter());
+        let heard = heard.filter(|claim| self.listens_to(claim.source));
+        let (young, old): (Vec<&Claim>, Vec<&Claim>) = heard.partition(|claim| !self.is_old(claim, now));
         // Until somebody has said otherwise it is how the account is known.
-        claims.extend(if young.is_empty() { old } else { young });
-        matches!(judge(&claims), Verdict::One(account, _) if account == row.account)
+        let heard = if young.is_empty() { old } else { young };
+        matches!(judge(claims.iter().chain(heard)), Verdict::One(account, _) if account == row.account)
     }
 
     /// Whether the chain has this source.
