@@ -44,6 +44,13 @@ struct MemberChange {
     view: View,
 }
 
+impl MemberChange {
+    /// Whether this view made it, and knows what became of it.
+    fn is_of(&self, view: View) -> bool {
+        self.present.is_some() && self.view == view
+    }
+}
+
 /// The groups we made and deleted.
 #[derive(Debug, Default)]
 struct GroupLog {
@@ -136,6 +143,13 @@ impl Ledger {
         (entry.moving > 0 || !moved.is_empty()).then_some(moved)
     }
 
+    /// Whether [`Self::moved_members`] has any, or the group does not lie still.
+    pub fn has_moved(&self, group: &GroupId, read: Instant) -> bool {
+        self.members
+            .get(group)
+            .is_some_and(|entry| entry.moving > 0 || entry.changes.values().any(|change| change.at + self.lag > read))
+    }
+
     /// The same for the list of groups.
     pub fn moved_groups(&self, read: Instant) -> Option<HashSet<GroupId>> {
         let groups = self.groups.lock();
@@ -207,6 +221,20 @@ impl Ledger {
         at > read || (at + self.lag > read && at.elapsed() >= self.lag)
     }
 
+    /// Whether a list of members whose reading began at `read` must be read again, whatever is laid over it: as
+    /// [`Overlay::stale`] says, at less cost.
+    pub fn is_stale(&self, group: &GroupId, read: Instant, view: View) -> bool {
+        self.members.get(group).is_some_and(|entry| {
+            let mut changes = entry.changes.values();
+            changes.any(|change| !change.is_of(view) && self.outdates(change.at, read))
+        })
+    }
+
+    /// Another one whenever what is laid over the group's list may have changed: [`Overlay::version`].
+    pub fn version_of(&self, group: &GroupId) -> u64 {
+        self.members.get(group).map_or(0, |entry| entry.version)
+    }
+
     /// The changes to lay over a list of members whose reading began at `read`.
     pub fn overlay(&self, group: &GroupId, read: Instant, view: View) -> Overlay {
         let Some(entry) = self.members.get(group) else {
@@ -217,13 +245,13 @@ impl Ledger {
             ..Overlay::default()
         };
         for (account, change) in &entry.changes {
-            match change.present {
-                Some(present) if change.view == view => {
+            match change.present.filter(|_| change.is_of(view)) {
+                Some(present) => {
                     if change.at + self.lag > read {
                         overlay.changes.insert(account.clone(), present);
                     }
                 }
-                _ => overlay.stale |= self.outdates(change.at, read),
+                None => overlay.stale |= self.outdates(change.at, read),
             }
         }
         overlay
@@ -387,6 +415,16 @@ impl Drop for MovingGroups<'_> {
 mod tests {
     use super::*;
 
+    /// What is laid over the list; the answers that cost less must be the same.
+    fn overlay(ledger: &Ledger, group: &GroupId, read: Instant, view: View) -> Overlay {
+        let overlay = ledger.overlay(group, read, view);
+        assert_eq!(ledger.is_stale(group, read, view), overlay.stale);
+        assert_eq!(ledger.version_of(group), overlay.version);
+        let moved = ledger.moved_members(group, read);
+        assert_eq!(ledger.has_moved(group, read), moved.is_some());
+        overlay
+    }
+
     #[test]
     fn our_own_change_outweighs_a_read_that_may_not_show_it_yet() {
         let ledger = Ledger::new(Duration::from_secs(10), Duration::from_secs(60));
@@ -402,7 +440,7 @@ mod tests {
         assert_eq!(ledger.word(&group, &account, before), Word::Settled(true));
         ledger.member_changed(&group, &account, None, 1);
         assert!(matches!(ledger.word(&group, &account, before), Word::Doubtful(until) if until > after(9)));
-        assert!(ledger.overlay(&group, before, 1).stale);
+        assert!(overlay(&ledger, &group, before, 1).stale);
         // The moment of the change stays: what is read after it is as good as it gets.
         ledger.doubt_settled(&group, &account, after(9), false);
         assert!(matches!(ledger.word(&group, &account, before), Word::Doubtful(_)));
@@ -417,15 +455,15 @@ mod tests {
         let (group, account) = (GroupId::new("g"), AccountId::new("a"));
         let before = Instant::now();
         ledger.member_changed(&group, &account, Some(true), 1);
-        assert!(!ledger.overlay(&group, before, 1).stale);
-        assert_eq!(ledger.overlay(&group, before, 1).changes.len(), 1);
-        let other = ledger.overlay(&group, before, 2);
+        assert!(!overlay(&ledger, &group, before, 1).stale);
+        assert_eq!(overlay(&ledger, &group, before, 1).changes.len(), 1);
+        let other = overlay(&ledger, &group, before, 2);
         assert!(other.stale && other.changes.is_empty());
-        assert!(!ledger.overlay(&group, Instant::now(), 2).stale);
+        assert!(!overlay(&ledger, &group, Instant::now(), 2).stale);
         // Without a lag to wait for, what was read a moment later shows the change.
         let prompt = Ledger::new(Duration::ZERO, Duration::from_secs(60));
         prompt.member_changed(&group, &account, Some(true), 1);
-        assert!(!prompt.overlay(&group, Instant::now(), 2).stale);
+        assert!(!overlay(&prompt, &group, Instant::now(), 2).stale);
     }
 
     #[test]

@@ -49,7 +49,10 @@ impl Directory {
             if !roster.is_learned() {
                 self.meet(&group, &roster, Asking::Nobody).await?;
             }
-            self.told(&roster, &overlay, detail, Asking::Nobody).await
+            match self.told_before(&roster, overlay.version, detail) {
+                Some(members) => Ok(members),
+                None => self.told(&roster, &overlay, detail, Asking::Nobody).await,
+            }
         };
         self.or_kept("members", context, ask, kept, tell).await
     }
@@ -79,9 +82,18 @@ impl Directory {
                 None => return Err(Error::NoSuchGroup(name.clone())),
             }
         };
-        let overlay = self.process.ledger.overlay(&group.id, roster.read, self.view);
         roster.learned(|| self.meet(&group.id, &roster, asking)).await?;
+        let ledger = &self.process.ledger;
+        if let Some(members) = self.told_before(&roster, ledger.version_of(&group.id), detail) {
+            return Ok(members);
+        }
+        let overlay = ledger.overlay(&group.id, roster.read, self.view);
         self.told(&roster, &overlay, detail, asking).await
+    }
+
+    /// The members as they were made ready before, if nothing that bears on them has changed since.
+    fn told_before(&self, roster: &Roster, version: u64, detail: Detail) -> Option<Arc<Listing<Member>>> {
+        roster.shown((version, self.identity.generation()), detail != Detail::Names)
     }
 
     /// Who was in the group by what is still known of its name and of its members.
@@ -128,9 +140,6 @@ impl Directory {
     ) -> Result<Arc<Listing<Member>>, Error> {
         let wants_profiles = detail != Detail::Names;
         let version = (overlay.version, self.identity.generation());
-        if let Some(members) = roster.shown(version, wants_profiles) {
-            return Ok(members);
-        }
         let (mut rows, added) = overlaid(roster, &overlay.changes);
         let wanted = if wants_profiles { added.as_slice() } else { &[] };
         let profiles = match asking {

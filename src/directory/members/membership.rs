@@ -17,7 +17,7 @@ use crate::model::{AccountId, Context, GroupId};
 pub struct Membership {
     pub read: Instant,
     pub present: HashSet<AccountId>,
-    /// How many are in the group, where that reading told it: with our own changes laid over it where every row was
+    /// For a removal, how many are in the group, where that reading told it: with our own changes laid over it where every row was
     /// read, else as Cloud told it. Suspended members count only where they were read.
     pub total: Option<usize>,
 }
@@ -108,20 +108,20 @@ impl Members {
             .await
         {
             self.metrics.looked_up("members", "hit");
-            return Ok(Some(self.within(group, &roster, accounts)));
+            return Ok(Some(self.within(group, &roster, accounts, change)));
         }
         self.metrics.looked_up("members", "miss");
         let mut gathered = self.gathered(group, accounts).await;
         loop {
             let open = gathered.open(accounts, change);
             match reads::next(&self.known(group, open.len(), change, &gathered)) {
-                Next::Nothing => return Ok(Some(self.decided(group, accounts, &gathered).await)),
+                Next::Nothing => return Ok(Some(self.decided(group, accounts, change, &gathered).await)),
                 Next::FirstPage => match head(&self.heads, group, &self.cloud, context).await? {
                     Some(head) => gathered.take_page(head),
                     None => return Ok(self.unseen(group).map(|total| Membership::nobody(Some(total)))),
                 },
                 Next::OtherPages => match self.load(group, depth, None, context).await? {
-                    Some(roster) => return Ok(roster.map(|roster| self.within(group, &roster, accounts))),
+                    Some(roster) => return Ok(roster.map(|roster| self.within(group, &roster, accounts, change))),
                     // What cannot be read as a list can be asked account by account.
                     None => gathered.is_torn = true,
                 },
@@ -161,7 +161,7 @@ impl Members {
             return Ok(Some(self.counted(group, roster.read, &roster.ids)));
         }
         if let Some(head) = self.heads.get(group).await
-            && (!self.is_fresh(group, head.read) || self.ledger.moved_members(group, head.read).is_some())
+            && (!self.is_fresh(group, head.read) || self.ledger.has_moved(group, head.read))
         {
             forget(&self.heads, group, &head).await;
         }
@@ -206,7 +206,7 @@ impl Members {
             total: head.page.total,
             is_all: walk::ends_at(&head.page, 0),
         });
-        let moved = |head: &Arc<Head>| self.ledger.moved_members(group, head.read).is_some();
+        let moved = |head: &Arc<Head>| self.ledger.has_moved(group, head.read);
         let pages = if gathered.is_torn {
             Pages::Torn
         } else if gathered.head.as_ref().is_some_and(moved) {
@@ -225,7 +225,13 @@ impl Members {
     }
 
     /// Nothing more is to be read. A first page that is the whole group serves those who list it, too.
-    async fn decided(&self, group: &GroupId, accounts: &[AccountId], gathered: &Gathered) -> Membership {
+    async fn decided(
+        &self,
+        group: &GroupId,
+        accounts: &[AccountId],
+        change: Change,
+        gathered: &Gathered,
+    ) -> Membership {
         let Some(head) = &gathered.head else {
             return gathered.judged(group, accounts, None);
         };
@@ -236,7 +242,8 @@ impl Members {
             self.last.insert(key.clone(), Arc::clone(&roster)).await;
             self.rosters.insert(key, roster).await;
         }
-        gathered.judged(group, accounts, self.told(group, head))
+        let total = is_counted(change).then(|| self.told(group, head)).flatten();
+        gathered.judged(group, accounts, total)
     }
 
     /// Asks the organisation in which groups the accounts are. Whoever it does not know stays open; where it cannot be
@@ -280,7 +287,7 @@ impl Members {
 
     /// Whether what was read then may decide a change.
     pub(super) fn is_fresh(&self, group: &GroupId, read: Instant) -> bool {
-        read.elapsed() <= self.write_life && !self.ledger.overlay(group, read, self.view).stale
+        read.elapsed() <= self.write_life && !self.ledger.is_stale(group, read, self.view)
     }
 
     /// How many are in the group by a reading of all rows, our own changes laid over it.
@@ -312,14 +319,19 @@ impl Members {
     }
 
     /// What a roster says of some accounts.
-    fn within(&self, group: &GroupId, roster: &Roster, accounts: &[AccountId]) -> Membership {
+    fn within(&self, group: &GroupId, roster: &Roster, accounts: &[AccountId], change: Change) -> Membership {
         let present = accounts.iter().filter(|account| roster.ids.contains(account));
         Membership {
             read: roster.read,
             present: present.cloned().collect(),
-            total: Some(self.counted(group, roster.read, &roster.ids)),
+            total: is_counted(change).then(|| self.counted(group, roster.read, &roster.ids)),
         }
     }
+}
+
+/// Whether it matters how many are in the group: to find out takes a look at every change of ours to it.
+fn is_counted(change: Change) -> bool {
+    change == Change::Remove
 }
 
 /// One search of the organisation: the groups of up to [`ACCOUNTS`] accounts.

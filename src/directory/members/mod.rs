@@ -101,7 +101,7 @@ impl Members {
         context: &Context,
     ) -> Result<Option<Arc<Roster>>, Error> {
         let depth = self.possible(depth);
-        let is_good = |roster: &Roster| !self.ledger.overlay(group, roster.read, self.view).stale;
+        let is_good = |roster: &Roster| !self.ledger.is_stale(group, roster.read, self.view);
         if let Some(roster) = self.kept(group, depth, is_good).await {
             self.metrics.looked_up("members", "hit");
             return Ok(Some(roster));
@@ -207,8 +207,7 @@ impl Members {
     ) -> Result<Option<Option<Arc<Roster>>>, Error> {
         // A first page that others planned with may be older than a change; the others would not join on to it.
         if let Some(head) = self.heads.get(group).await
-            && (self.ledger.overlay(group, head.read, self.view).stale
-                || self.ledger.moved_members(group, head.read).is_some())
+            && (self.ledger.is_stale(group, head.read, self.view) || self.ledger.has_moved(group, head.read))
         {
             forget(&self.heads, group, &head).await;
         }
