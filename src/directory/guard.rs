@@ -155,6 +155,11 @@ impl Limits {
         }
     }
 
+    /// Whether it matters how many are taken out, and of how many.
+    fn are_set(self) -> bool {
+        self.number > 0 || self.percent > 0
+    }
+
     /// Whether only the number of all members tells if some may be taken out.
     fn asks_for_total(self) -> bool {
         (1..100).contains(&self.percent)
@@ -218,7 +223,11 @@ impl Directory {
             removed = leaving(items);
         }
         let limits = self.process.guard.limits();
-        let mut total = membership.total;
+        let mut total = if limits.are_set() {
+            self.members.total_by(&group.id, membership)
+        } else {
+            None
+        };
         if total.is_none() && limits.asks_for_total() {
             total = self.members.total(&group.id, context).await?;
         }

@@ -17,9 +17,21 @@ use crate::model::{AccountId, Context, GroupId};
 pub struct Membership {
     pub read: Instant,
     pub present: HashSet<AccountId>,
-    /// For a removal, how many are in the group, where that reading told it: with our own changes laid over it where every row was
-    /// read, else as Cloud told it. Suspended members count only where they were read.
-    pub total: Option<usize>,
+    /// What tells how many are in the group.
+    basis: Basis,
+}
+
+/// What a membership was judged by, as far as it tells how many are in the group.
+#[derive(Debug)]
+enum Basis {
+    /// All rows.
+    Roster(Arc<Roster>),
+    /// The first page.
+    Page(Arc<Head>),
+    /// We made the group moments ago, and Cloud's reads do not show it yet.
+    Unseen,
+    /// It does not.
+    Nothing,
 }
 
 /// What the reads of one question have brought so far.
@@ -32,11 +44,11 @@ struct Gathered {
 }
 
 impl Membership {
-    fn nobody(total: Option<usize>) -> Self {
+    fn nobody(basis: Basis) -> Self {
         Self {
             read: Instant::now(),
             present: HashSet::new(),
-            total,
+            basis,
         }
     }
 }
@@ -69,7 +81,7 @@ impl Gathered {
     }
 
     /// What was read of `accounts`, as old as the oldest of it.
-    fn judged(&self, group: &GroupId, accounts: &[AccountId], total: Option<usize>) -> Membership {
+    fn judged(&self, group: &GroupId, accounts: &[AccountId]) -> Membership {
         let theirs = accounts.iter().filter_map(|account| self.groups.get(account));
         let reads = theirs.map(|theirs| theirs.read);
         let read = reads.chain(self.head.as_ref().map(|head| head.read)).min();
@@ -77,7 +89,7 @@ impl Gathered {
         Membership {
             read: read.unwrap_or_else(Instant::now),
             present: present.cloned().collect(),
-            total,
+            basis: self.head.clone().map_or(Basis::Nothing, Basis::Page),
         }
     }
 }
@@ -100,7 +112,7 @@ impl Members {
         context: &Context,
     ) -> Result<Option<Membership>, Error> {
         if accounts.is_empty() {
-            return Ok(Some(Membership::nobody(None)));
+            return Ok(Some(Membership::nobody(Basis::Nothing)));
         }
         let depth = self.deciding(change);
         if let Some(roster) = self
@@ -108,20 +120,23 @@ impl Members {
             .await
         {
             self.metrics.looked_up("members", "hit");
-            return Ok(Some(self.within(group, &roster, accounts, change)));
+            return Ok(Some(within(&roster, accounts)));
         }
         self.metrics.looked_up("members", "miss");
         let mut gathered = self.gathered(group, accounts).await;
         loop {
             let open = gathered.open(accounts, change);
             match reads::next(&self.known(group, open.len(), change, &gathered)) {
-                Next::Nothing => return Ok(Some(self.decided(group, accounts, change, &gathered).await)),
+                Next::Nothing => return Ok(Some(self.decided(group, accounts, &gathered).await)),
                 Next::FirstPage => match head(&self.heads, group, &self.cloud, context).await? {
                     Some(head) => gathered.take_page(head),
-                    None => return Ok(self.unseen(group).map(|total| Membership::nobody(Some(total)))),
+                    None => {
+                        let is_new = self.ledger.is_just_created(group);
+                        return Ok(is_new.then(|| Membership::nobody(Basis::Unseen)));
+                    }
                 },
                 Next::OtherPages => match self.load(group, depth, None, context).await? {
-                    Some(roster) => return Ok(roster.map(|roster| self.within(group, &roster, accounts, change))),
+                    Some(roster) => return Ok(roster.map(|roster| within(&roster, accounts))),
                     // What cannot be read as a list can be asked account by account.
                     None => gathered.is_torn = true,
                 },
@@ -168,6 +183,18 @@ impl Members {
         match head(&self.heads, group, &self.cloud, context).await? {
             Some(head) => Ok(self.told(group, &head)),
             None => Ok(self.unseen(group)),
+        }
+    }
+
+    /// How many are in the group, where the reading that `membership` was judged by told it: with our own changes laid over
+    /// it where every row was read, else as Cloud told it. Suspended members count only where they were read. Takes a look at
+    /// each of these changes.
+    pub fn total_by(&self, group: &GroupId, membership: &Membership) -> Option<usize> {
+        match &membership.basis {
+            Basis::Roster(roster) => Some(self.counted(group, roster.read, &roster.ids)),
+            Basis::Page(head) => self.told(group, head),
+            Basis::Unseen => Some(self.counted(group, Instant::now(), &HashSet::new())),
+            Basis::Nothing => None,
         }
     }
 
@@ -225,25 +252,15 @@ impl Members {
     }
 
     /// Nothing more is to be read. A first page that is the whole group serves those who list it, too.
-    async fn decided(
-        &self,
-        group: &GroupId,
-        accounts: &[AccountId],
-        change: Change,
-        gathered: &Gathered,
-    ) -> Membership {
-        let Some(head) = &gathered.head else {
-            return gathered.judged(group, accounts, None);
-        };
-        if walk::ends_at(&head.page, 0) {
+    async fn decided(&self, group: &GroupId, accounts: &[AccountId], gathered: &Gathered) -> Membership {
+        if let Some(head) = gathered.head.as_ref().filter(|head| walk::ends_at(&head.page, 0)) {
             let rows = head.page.members.clone();
             let roster = Arc::new(Roster::new(head.read, rows));
             let key = (group.clone(), Depth::Pages);
             self.last.insert(key.clone(), Arc::clone(&roster)).await;
             self.rosters.insert(key, roster).await;
         }
-        let total = is_counted(change).then(|| self.told(group, head)).flatten();
-        gathered.judged(group, accounts, total)
+        gathered.judged(group, accounts)
     }
 
     /// Asks the organisation in which groups the accounts are. Whoever it does not know stays open; where it cannot be
@@ -317,21 +334,16 @@ impl Members {
         let is_new = self.ledger.is_just_created(group);
         is_new.then(|| self.counted(group, Instant::now(), &HashSet::new()))
     }
-
-    /// What a roster says of some accounts.
-    fn within(&self, group: &GroupId, roster: &Roster, accounts: &[AccountId], change: Change) -> Membership {
-        let present = accounts.iter().filter(|account| roster.ids.contains(account));
-        Membership {
-            read: roster.read,
-            present: present.cloned().collect(),
-            total: is_counted(change).then(|| self.counted(group, roster.read, &roster.ids)),
-        }
-    }
 }
 
-/// Whether it matters how many are in the group: to find out takes a look at every change of ours to it.
-fn is_counted(change: Change) -> bool {
-    change == Change::Remove
+/// What a roster says of some accounts.
+fn within(roster: &Arc<Roster>, accounts: &[AccountId]) -> Membership {
+    let present = accounts.iter().filter(|account| roster.ids.contains(account));
+    Membership {
+        read: roster.read,
+        present: present.cloned().collect(),
+        basis: Basis::Roster(Arc::clone(roster)),
+    }
 }
 
 /// One search of the organisation: the groups of up to [`ACCOUNTS`] accounts.
