@@ -44,13 +44,6 @@ struct MemberChange {
     view: View,
 }
 
-impl MemberChange {
-    /// Whether this view made it, and knows what became of it.
-    fn is_of(&self, view: View) -> bool {
-        self.present.is_some() && self.view == view
-    }
-}
-
 /// The groups we made and deleted.
 #[derive(Debug, Default)]
 struct GroupLog {
@@ -91,8 +84,6 @@ pub enum Word {
 pub struct Overlay {
     pub version: u64,
     pub changes: HashMap<AccountId, bool>,
-    /// Another view changed the group after it was read, or a change is in doubt: read it again, with one's own eyes.
-    pub stale: bool,
 }
 
 impl Ledger {
@@ -221,12 +212,15 @@ impl Ledger {
         at > read || (at + self.lag > read && at.elapsed() >= self.lag)
     }
 
-    /// Whether a list of members whose reading began at `read` must be read again, whatever is laid over it: as
-    /// [`Overlay::stale`] says, at less cost.
+    /// Whether a list of members whose reading began at `read` must be read again, with one's own eyes, whatever is laid over
+    /// it: another view changed the group after it was read, or a change is in doubt.
     pub fn is_stale(&self, group: &GroupId, read: Instant, view: View) -> bool {
         self.members.get(group).is_some_and(|entry| {
             let mut changes = entry.changes.values();
-            changes.any(|change| !change.is_of(view) && self.outdates(change.at, read))
+            changes.any(|change| {
+                let is_ours = change.view == view && change.present.is_some();
+                !is_ours && self.outdates(change.at, read)
+            })
         })
     }
 
@@ -240,21 +234,13 @@ impl Ledger {
         let Some(entry) = self.members.get(group) else {
             return Overlay::default();
         };
-        let mut overlay = Overlay {
+        let ours = entry.changes.iter().filter(|(_, change)| change.view == view);
+        let recent = ours.filter(|(_, change)| change.at + self.lag > read);
+        let changes = recent.filter_map(|(account, change)| Some((account.clone(), change.present?)));
+        Overlay {
             version: entry.version,
-            ..Overlay::default()
-        };
-        for (account, change) in &entry.changes {
-            match change.present.filter(|_| change.is_of(view)) {
-                Some(present) => {
-                    if change.at + self.lag > read {
-                        overlay.changes.insert(account.clone(), present);
-                    }
-                }
-                None => overlay.stale |= self.outdates(change.at, read),
-            }
+            changes: changes.collect(),
         }
-        overlay
     }
 
     /// We made a group, or were told that there is one which was not read; without `group` where its id is not known.
@@ -418,7 +404,6 @@ mod tests {
     /// What is laid over the list; the answers that cost less must be the same.
     fn overlay(ledger: &Ledger, group: &GroupId, read: Instant, view: View) -> Overlay {
         let overlay = ledger.overlay(group, read, view);
-        assert_eq!(ledger.is_stale(group, read, view), overlay.stale);
         assert_eq!(ledger.version_of(group), overlay.version);
         let moved = ledger.moved_members(group, read);
         assert_eq!(ledger.has_moved(group, read), moved.is_some());
@@ -440,7 +425,7 @@ mod tests {
         assert_eq!(ledger.word(&group, &account, before), Word::Settled(true));
         ledger.member_changed(&group, &account, None, 1);
         assert!(matches!(ledger.word(&group, &account, before), Word::Doubtful(until) if until > after(9)));
-        assert!(overlay(&ledger, &group, before, 1).stale);
+        assert!(ledger.is_stale(&group, before, 1));
         // The moment of the change stays: what is read after it is as good as it gets.
         ledger.doubt_settled(&group, &account, after(9), false);
         assert!(matches!(ledger.word(&group, &account, before), Word::Doubtful(_)));
@@ -455,15 +440,14 @@ mod tests {
         let (group, account) = (GroupId::new("g"), AccountId::new("a"));
         let before = Instant::now();
         ledger.member_changed(&group, &account, Some(true), 1);
-        assert!(!overlay(&ledger, &group, before, 1).stale);
+        assert!(!ledger.is_stale(&group, before, 1));
         assert_eq!(overlay(&ledger, &group, before, 1).changes.len(), 1);
-        let other = overlay(&ledger, &group, before, 2);
-        assert!(other.stale && other.changes.is_empty());
-        assert!(!overlay(&ledger, &group, Instant::now(), 2).stale);
+        assert!(ledger.is_stale(&group, before, 2) && overlay(&ledger, &group, before, 2).changes.is_empty());
+        assert!(!ledger.is_stale(&group, Instant::now(), 2));
         // Without a lag to wait for, what was read a moment later shows the change.
         let prompt = Ledger::new(Duration::ZERO, Duration::from_secs(60));
         prompt.member_changed(&group, &account, Some(true), 1);
-        assert!(!overlay(&prompt, &group, Instant::now(), 2).stale);
+        assert!(!prompt.is_stale(&group, Instant::now(), 2));
     }
 
     #[test]

@@ -24,7 +24,8 @@ impl Members {
         }
         let roster = newest.filter(|roster| roster.read.elapsed() <= self.stale_life)?;
         let overlay = self.ledger.overlay(group, roster.read, self.view);
-        (!overlay.stale).then(|| Kept {
+        // Asked last, so that nothing comes in between.
+        (!self.ledger.is_stale(group, roster.read, self.view)).then(|| Kept {
             read: roster.read,
             took: roster.took,
             list: (roster, overlay),

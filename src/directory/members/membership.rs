@@ -193,7 +193,7 @@ impl Members {
         match &membership.basis {
             Basis::Roster(roster) => Some(self.counted(group, roster.read, &roster.ids)),
             Basis::Page(head) => self.told(group, head),
-            Basis::Unseen => Some(self.counted(group, Instant::now(), &HashSet::new())),
+            Basis::Unseen => Some(self.of_ours(group)),
             Basis::Nothing => None,
         }
     }
@@ -332,7 +332,12 @@ impl Members {
     /// How many are in a group that we made moments ago and that Cloud's reads do not show yet; `None`: it is no such group.
     fn unseen(&self, group: &GroupId) -> Option<usize> {
         let is_new = self.ledger.is_just_created(group);
-        is_new.then(|| self.counted(group, Instant::now(), &HashSet::new()))
+        is_new.then(|| self.of_ours(group))
+    }
+
+    /// How many we put into a group of which nothing was read.
+    fn of_ours(&self, group: &GroupId) -> usize {
+        self.counted(group, Instant::now(), &HashSet::new())
     }
 }
 
