@@ -73,6 +73,7 @@ struct Candidate {
 }
 
 /// What is known of the names of some accounts, in their order.
+#[derive(Default)]
 struct About<'m> {
     candidates: Vec<Vec<Candidate>>,
     throughs: Vec<Option<Unlinked<'m>>>,
@@ -80,6 +81,17 @@ struct About<'m> {
     heard: Vec<Claims>,
 }
 
+impl About<'_> {
+    /// Of these accounts, and then of those.
+    fn and(mut self, mut others: Self) -> Self {
+        self.candidates.append(&mut others.candidates);
+        self.throughs.append(&mut others.throughs);
+        self.heard.append(&mut others.heard);
+        self
+    }
+}
+
+/// Every key of each candidate, in order.
 fn keys(candidates: &[Vec<Candidate>]) -> Vec<NameKey> {
     let candidates = candidates.iter().flatten();
     candidates
@@ -102,12 +114,12 @@ impl Identity {
     ) -> Result<Vec<Shown<'m>>, directory::Error> {
         // The store answers for the next ones while these are worked on.
         let parts: FuturesOrdered<_> = rows.chunks(PART).map(|part| self.about(part, map, wish)).collect();
-        let parts: Vec<About<'_>> = parts.try_collect().await.map_err(unreadable)?;
-        let mut heard: Vec<Claims> = parts.iter().flat_map(|part| part.heard.iter().cloned()).collect();
-        let (candidates, throughs): (Vec<_>, Vec<_>) = parts
-            .into_iter()
-            .flat_map(|part| part.candidates.into_iter().zip(part.throughs))
-            .unzip();
+        let all = parts.try_fold(About::default(), async |all, part| Ok(all.and(part)));
+        let About {
+            candidates,
+            throughs,
+            mut heard,
+        } = all.await.map_err(unreadable)?;
         let mut old = self.old(&candidates, &heard);
         // The others are asked about at the next reading: none is to wait for thousands of questions.
         old.truncate(MOST_OLD);
