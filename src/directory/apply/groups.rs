@@ -80,7 +80,7 @@ impl Run<'_> {
         match cloud.group(&group.id, request, patience).await {
             Ok(Some(now)) if now.name.key() == group.name.key() => {}
             Ok(None) if ledger.is_just_created(&group.id) => {}
-            Ok(None) if self.is_resumed => return self.deleted(group),
+            Ok(None) if self.is_resumed => return self.deleted(group).await,
             Ok(_) => return self.missed(group).await,
             Err(error) => return self.left(error),
         }
@@ -103,11 +103,11 @@ impl Run<'_> {
             Err(error) => (None, error.leaves_doubt()),
         };
         match (reply, doubtful) {
-            (Some(Reply::Accepted), _) | (Some(Reply::NotThere), true) => self.deleted(group),
+            (Some(Reply::Accepted), _) | (Some(Reply::NotThere), true) => self.deleted(group).await,
             (Some(Reply::NotThere), false) => self.missed(group).await,
             (Some(_), false) => skip(Skip::Refused),
             (_, true) => match (self.comes_true(Doubt::Gone(group)).await, answer) {
-                (Ok(true), _) => self.deleted(group),
+                (Ok(true), _) => self.deleted(group).await,
                 (Ok(false), Ok(_)) => skip(Skip::Refused),
                 (Ok(false), Err(error)) => self.left(error),
                 (Err(_unread), Err(error)) => self.group_in_doubt(&group.name, error),
@@ -128,8 +128,9 @@ impl Run<'_> {
         skip(Skip::NoSuchGroup)
     }
 
-    fn deleted(&self, group: &Group) -> Verdict {
+    async fn deleted(&self, group: &Group) -> Verdict {
         self.directory.process.ledger.group_deleted(group);
+        self.directory.members.deleted(&group.id).await;
         self.done()
     }
 }

@@ -118,6 +118,16 @@ impl Members {
         }
     }
 
+    /// The group is deleted: what was read of it is of no use any more.
+    pub async fn deleted(&self, group: &GroupId) {
+        for depth in Depth::Pages.or_deeper() {
+            let key = (group.clone(), depth);
+            self.rosters.invalidate(&key).await;
+            self.last.invalidate(&key).await;
+        }
+        self.heads.invalidate(group).await;
+    }
+
     /// Whether there is a key that shows people's addresses.
     pub fn can_introduce(&self) -> bool {
         self.admin.is_some()

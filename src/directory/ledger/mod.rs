@@ -3,7 +3,10 @@
 //! Cloud's reads may lag behind writes, and a cached list is older than a change made after it was read. Whoever needs
 //! the truth about a membership takes what was read and asks the ledger whether we changed it since.
 
-use std::collections::{HashMap, HashSet};
+mod recent;
+
+use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::cloud::Group;
 use crate::model::{AccountId, GroupId, GroupName, NameKey};
+use recent::{Broom, Recent};
 
 /// Whose eyes: each credential has caches of its own, numbered.
 pub type View = u64;
@@ -19,6 +23,7 @@ pub type View = u64;
 #[derive(Debug)]
 pub struct Ledger {
     members: DashMap<GroupId, GroupChanges>,
+    broom: Broom,
     groups: Mutex<GroupLog>,
     /// Groups being made or deleted right now.
     moving: AtomicUsize,
@@ -33,7 +38,7 @@ struct GroupChanges {
     version: u64,
     /// Memberships being changed right now.
     moving: usize,
-    changes: HashMap<AccountId, MemberChange>,
+    changes: Recent<AccountId, MemberChange>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,14 +54,15 @@ struct MemberChange {
 struct GroupLog {
     /// Another one after each change.
     version: u64,
-    created: HashMap<NameKey, Vec<Created>>,
-    deleted: HashMap<GroupId, Instant>,
+    /// No list is empty.
+    created: Recent<NameKey, Vec<Created>>,
+    deleted: Recent<GroupId, Instant>,
     /// When each view last made a group.
-    latest: HashMap<View, Instant>,
+    latest: Recent<View, Instant>,
     /// When a list of groups was last told, by a change, that it may miss something or show too much.
     outdated: Option<Instant>,
     /// When a group of this name was made or deleted perhaps.
-    doubted: HashMap<NameKey, Instant>,
+    doubted: Recent<NameKey, Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +97,7 @@ impl Ledger {
     pub fn new(lag: Duration, life: Duration) -> Self {
         Self {
             members: DashMap::new(),
+            broom: Broom::new(1024),
             groups: Mutex::new(GroupLog::default()),
             moving: AtomicUsize::new(0),
             version: AtomicU64::new(0),
@@ -168,16 +175,14 @@ impl Ledger {
             entry
                 .changes
                 .insert(account.clone(), MemberChange { present, at, view });
-            // Old changes go when the map has grown to a power of two: seldom, and never more than they cost to make.
-            if entry.changes.len().is_power_of_two() {
-                entry.changes.retain(|_, change| change.at.elapsed() < self.keep);
-            }
+            entry.changes.sweep(|_, change| change.at.elapsed() < self.keep);
         }
         self.changed();
-        if self.members.len() > 1024 && self.members.len().is_power_of_two() {
+        if self.broom.is_due(self.members.len()) {
             self.members.retain(|_, group| {
                 group.moving > 0 || group.changes.values().any(|change| change.at.elapsed() < self.keep)
             });
+            self.broom.swept(self.members.len());
         }
     }
 
@@ -255,14 +260,11 @@ impl Ledger {
         }
         let created = Created { name, group, at, view };
         groups.created.entry(created.name.key()).or_default().push(created);
-        // Old changes go when the map has grown to a power of two: seldom, and never more than they cost to make.
-        if groups.created.len().is_power_of_two() {
-            groups.created.retain(|_, all| {
-                all.retain(|created| created.at.elapsed() < self.keep);
-                !all.is_empty()
-            });
-            groups.latest.retain(|_, at| at.elapsed() < self.keep);
-        }
+        groups.created.sweep(|_, all| {
+            all.retain(|created| created.at.elapsed() < self.keep);
+            !all.is_empty()
+        });
+        groups.latest.sweep(|_, at| at.elapsed() < self.keep);
         self.changed();
     }
 
@@ -278,9 +280,7 @@ impl Ledger {
         let mut groups = self.groups.lock();
         groups.outdated = Some(at);
         groups.doubted.insert(name.key(), at);
-        if groups.doubted.len().is_power_of_two() {
-            groups.doubted.retain(|_, at| at.elapsed() < self.keep);
-        }
+        groups.doubted.sweep(|_, at| at.elapsed() < self.keep);
         self.changed();
     }
 
@@ -296,12 +296,13 @@ impl Ledger {
         let mut groups = self.groups.lock();
         groups.version += 1;
         groups.deleted.insert(group.id.clone(), Instant::now());
-        if groups.deleted.len().is_power_of_two() {
-            groups.deleted.retain(|_, at| at.elapsed() < self.keep);
-        }
+        groups.deleted.sweep(|_, at| at.elapsed() < self.keep);
         let is_it = |created: &Created| created.group.as_ref().is_none_or(|known| known.id == group.id);
-        if let Some(all) = groups.created.get_mut(&group.name.key()) {
-            all.retain(|created| !is_it(created));
+        if let Entry::Occupied(mut all) = groups.created.entry(group.name.key()) {
+            all.get_mut().retain(|created| !is_it(created));
+            if all.get().is_empty() {
+                all.remove();
+            }
         }
         self.changed();
     }
@@ -383,6 +384,9 @@ impl Drop for MovingMembers<'_> {
         if let Some(mut entry) = self.ledger.members.get_mut(self.group) {
             entry.moving = entry.moving.saturating_sub(1);
         }
+        // A change that was not made leaves nothing.
+        let is_idle = |_: &GroupId, entry: &GroupChanges| entry.moving == 0 && entry.changes.is_empty();
+        self.ledger.members.remove_if(self.group, is_idle);
     }
 }
 
@@ -465,6 +469,57 @@ mod tests {
         assert!(!ledger.name_is_stale(&doubted.key(), Instant::now(), 1));
         ledger.group_created(GroupName::new("Nameless"), None, 1);
         assert!(is_stale("nameless", 1));
+    }
+
+    #[test]
+    fn what_is_old_does_not_pile_up() {
+        let ledger = Ledger {
+            keep: Duration::ZERO,
+            ..Ledger::new(Duration::ZERO, Duration::ZERO)
+        };
+        let (mut most, account) = (0, AccountId::new("a"));
+        for n in 0..10_000 {
+            let name = GroupName::new(&format!("g{n}"));
+            let group = Group::just_made(GroupId::new(&format!("{n}")), name.clone());
+            drop(ledger.moving_members(&group.id));
+            ledger.member_changed(&group.id, &account, Some(true), n);
+            ledger.member_changed(&GroupId::new("always"), &AccountId::new(name.as_str()), None, n);
+            ledger.group_doubted(&name);
+            ledger.group_created(name, Some(group.clone()), n);
+            if n % 2 == 0 {
+                ledger.group_deleted(&group);
+            }
+            let log = ledger.groups.lock();
+            let sizes = [
+                log.created.len(),
+                log.latest.len(),
+                log.doubted.len(),
+                log.deleted.len(),
+            ];
+            let of_one = ledger.members.get(&GroupId::new("always")).unwrap().changes.len();
+            most = most.max(sizes.into_iter().fold(of_one, usize::max));
+            assert!(ledger.members.len() <= 1025);
+        }
+        assert!(most <= 9, "{most}");
+    }
+
+    #[test]
+    fn a_change_that_was_not_made_and_a_group_that_is_gone_again_leave_nothing_but_the_deletion() {
+        let ledger = Ledger::new(Duration::from_secs(10), Duration::from_secs(60));
+        let group = Group::just_made(GroupId::new("g"), GroupName::new("G"));
+        let moving = [ledger.moving_members(&group.id), ledger.moving_members(&group.id)];
+        for guard in moving {
+            assert!(ledger.has_moved(&group.id, Instant::now()));
+            drop(guard);
+        }
+        assert!(ledger.members.is_empty());
+        ledger.group_created(group.name.clone(), Some(group.clone()), 1);
+        ledger.member_changed(&group.id, &AccountId::new("a"), Some(true), 1);
+        ledger.group_deleted(&group);
+        assert!(ledger.members.is_empty() && ledger.groups.lock().created.is_empty());
+        let mut left = vec![group];
+        ledger.without_deleted(&mut left);
+        assert!(left.is_empty());
     }
 
     #[test]
