@@ -13,15 +13,14 @@ mod error;
 mod files;
 mod read;
 mod room;
+mod seen;
 mod walk;
 mod wire;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 pub use chain::{Expected, Head};
@@ -35,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::model::{AccountId, Context, GroupId, OperationId, OperationKind, Verdict};
 use crate::private;
 use chain::Chain;
-use room::Room;
+use seen::Seen;
 use walk::{Start, Step};
 use writer::{Message, Question, ROOM, Writer};
 
@@ -85,9 +84,7 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct Audit {
     sender: mpsc::Sender<Message>,
-    head: Arc<Mutex<Head>>,
-    is_healthy: Arc<AtomicBool>,
-    room: Arc<Room>,
+    seen: Arc<Seen>,
 }
 
 impl Audit {
@@ -120,34 +117,26 @@ impl Audit {
             let dir = state_dir.to_owned();
             return Err(Error::Damaged { dir, damage, expected });
         }
-        let head = Arc::new(Mutex::new(walked.head));
-        let is_healthy = Arc::new(AtomicBool::new(true));
-        let room = Arc::new(Room::new());
-        let shared = (Arc::clone(&head), Arc::clone(&is_healthy), Arc::clone(&room));
-        let writer = Writer::open(state_dir, chain, limits, &walked, shared, metrics)?;
+        let seen = Arc::new(Seen::new(walked.head));
+        let writer = Writer::open(state_dir, chain, limits, &walked, Arc::clone(&seen), metrics)?;
         let (sender, receiver) = mpsc::channel(256);
         std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writer.run(receiver))
             .map_err(files::fault(state_dir))?;
-        Ok(Self {
-            sender,
-            head,
-            is_healthy,
-            room,
-        })
+        Ok(Self { sender, seen })
     }
 
     /// Whether changes may be made: there is room for some lines about them. Costs nothing where some was reserved, or written
     /// to, within the last second.
     pub async fn check(&self) -> bool {
-        self.is_writable() && self.room.is_there_for(ROOM) || self.ask(Question::Room).await
+        self.is_writable() && self.seen.room.is_there_for(ROOM) || self.ask(Question::Room).await
     }
 
     /// Whether what was to be written last could be. Costs nothing.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.is_healthy.load(Ordering::Acquire) && !self.sender.is_closed()
+        self.seen.is_healthy() && !self.sender.is_closed()
     }
 
     /// Hands over what became of some names.
@@ -160,9 +149,10 @@ impl Audit {
         self.send(wire::refused(context, kind, group, why)).await;
     }
 
-    /// Waits until everything handed over is in the file, where `kill -9` takes nothing of it; `false` if it is not.
+    /// Waits until everything handed over is in the file, where `kill -9` takes nothing of it; `false` if it is not. Costs
+    /// nothing where it is.
     pub async fn told(&self) -> bool {
-        self.ask(Question::Told).await
+        self.seen.is_all_in_file() || self.ask(Question::Told).await
     }
 
     /// Waits until everything handed over is on disk; `false` if it is not.
@@ -173,13 +163,20 @@ impl Audit {
     /// The last line that is on disk.
     #[must_use]
     pub fn head(&self) -> Head {
-        *self.head.lock()
+        self.seen.on_disk()
     }
 
     async fn send(&self, lines: Vec<u8>) {
-        if !lines.is_empty() && self.sender.send(Message::Lines(lines)).await.is_err() {
-            tracing::error!("the audit's thread is gone");
+        if lines.is_empty() {
+            return;
         }
+        // Counted once nothing can come between: whoever is dropped while there is no room handed nothing over.
+        let Ok(room) = self.sender.reserve().await else {
+            tracing::error!("the audit's thread is gone");
+            return;
+        };
+        self.seen.handing_over();
+        room.send(Message::Lines(lines));
     }
 
     async fn ask(&self, question: Question) -> bool {

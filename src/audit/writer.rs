@@ -7,16 +7,15 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Chain, Head};
 use super::files::{self, FILE};
-use super::room::{self, Room};
+use super::room;
+use super::seen::Seen;
 use super::walk::Walked;
 use super::wire::{self, Begun};
 use super::{Error, Limits};
@@ -90,8 +89,6 @@ pub struct Writer {
     pending: Vec<u8>,
     /// The last line that has a code.
     sealed: Head,
-    /// The last line on disk.
-    on_disk: Arc<Mutex<Head>>,
     /// The file may be longer than `length`.
     is_ragged: bool,
     /// There are lines in the file that may not be on disk.
@@ -99,10 +96,9 @@ pub struct Writer {
     /// Those of them that this process wrote.
     unsynced: Vec<u8>,
     synced_at: Instant,
-    /// Whether what was tried last could be written; seen by every handle.
-    is_healthy: Arc<AtomicBool>,
-    /// So many bytes behind `length` are reserved; seen by every handle.
-    room: Arc<Room>,
+    /// So many messages with lines were taken.
+    messages: u64,
+    seen: Arc<Seen>,
     /// Full files with lines before this one go once the new file's header is on disk, for that says so.
     outdated: Option<u64>,
 }
@@ -117,7 +113,7 @@ impl Writer {
         chain: Chain,
         limits: Limits,
         walked: &Walked,
-        (on_disk, is_healthy, room): (Arc<Mutex<Head>>, Arc<AtomicBool>, Arc<Room>),
+        seen: Arc<Seen>,
         metrics: Metrics,
     ) -> Result<Self, Error> {
         let path = dir.join(FILE);
@@ -137,14 +133,13 @@ impl Writer {
             first_seq: tail.first_seq.unwrap_or(walked.head.seq + 1),
             pending: Vec::new(),
             sealed: walked.head,
-            on_disk,
             is_ragged: false,
             // Whoever wrote them last may have been killed before they were on disk.
             is_unsynced: tail.length > 0,
             unsynced: Vec::new(),
             synced_at: Instant::now(),
-            is_healthy,
-            room,
+            messages: 0,
+            seen,
             outdated: None,
         };
         if tail.first_seq.is_none() {
@@ -169,7 +164,10 @@ impl Writer {
             let (mut next, mut asked, mut messages) = (Some(first), Vec::new(), 0);
             while let Some(message) = next {
                 match message {
-                    Message::Lines(lines) => self.take(&lines),
+                    Message::Lines(lines) => {
+                        self.take(&lines);
+                        self.messages += 1;
+                    }
                     Message::Ask(question, answer) => asked.push((question, answer)),
                 }
                 messages += 1;
@@ -198,7 +196,7 @@ impl Writer {
     /// Waits for the next message. While nothing can be written it is tried again: changes are refused until it can.
     fn next(&mut self, receiver: &mut mpsc::Receiver<Message>) -> Option<Message> {
         let mut tried = Instant::now();
-        while !self.is_healthy() {
+        while !self.seen.is_healthy() {
             match receiver.try_recv() {
                 Ok(message) => return Some(message),
                 Err(TryRecvError::Disconnected) => return None,
@@ -214,12 +212,8 @@ impl Writer {
         receiver.blocking_recv()
     }
 
-    fn is_healthy(&self) -> bool {
-        self.is_healthy.load(Ordering::Acquire)
-    }
-
     fn recovered(&self) {
-        if !self.is_healthy.swap(true, Ordering::AcqRel) {
+        if self.seen.recovered() {
             tracing::info!("the audit can be written again");
         }
     }
@@ -233,7 +227,7 @@ impl Writer {
                 continue;
             }
             self.sealed = wire::seal(&mut self.pending, &self.chain, self.sealed, body);
-            if self.pending.len() >= BATCH && self.is_healthy() {
+            if self.pending.len() >= BATCH && self.seen.is_healthy() {
                 self.write(To::File);
             }
         }
@@ -243,6 +237,7 @@ impl Writer {
     fn write(&mut self, to: To) -> bool {
         match self.try_write(to) {
             Ok(was_written) => {
+                self.seen.written(self.messages);
                 if was_written {
                     self.recovered();
                 }
@@ -276,7 +271,7 @@ impl Writer {
                 return Err(error);
             }
             self.length += self.pending.len() as u64;
-            self.room.used(self.pending.len());
+            self.seen.room.used(self.pending.len());
             self.unsynced.append(&mut self.pending);
             self.is_unsynced = true;
             was_written = true;
@@ -308,14 +303,14 @@ impl Writer {
     }
 
     fn publish(&self, head: Head) {
-        *self.on_disk.lock() = head;
+        self.seen.put_on_disk(head);
         self.metrics.audit_seq.set(i64::try_from(head.seq).unwrap_or(i64::MAX));
         self.metrics.audit_head.set(head.short());
     }
 
     /// Whether a disk that is full would be noticed.
     fn has_room(&mut self) -> bool {
-        let reserve = |bytes| room::reserve(&self.file, self.length, bytes).map(|()| self.room.reserved(bytes));
+        let reserve = |bytes| room::reserve(&self.file, self.length, bytes).map(|()| self.seen.room.reserved(bytes));
         let found = match reserve(RESERVED).or_else(|_| reserve(ROOM)) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => self.has_room_for_blanks(),
             found => found,
@@ -335,9 +330,8 @@ impl Writer {
     }
 
     fn fail(&mut self, error: &io::Error) {
-        self.room.lost();
         self.metrics.audit_failures.inc();
-        if self.is_healthy.swap(false, Ordering::AcqRel) {
+        if self.seen.failed() {
             tracing::error!(
                 %error,
                 path = %self.dir.join(FILE).display(),
@@ -388,7 +382,7 @@ impl Writer {
         files::sync_dir(&self.dir);
         self.file = file;
         self.length = 0;
-        self.room.lost();
+        self.seen.room.lost();
         let full: Vec<u64> = files::full(&self.dir).unwrap_or_default().into_keys().collect();
         let too_many = match self.limits.keep_files {
             0 => 0,
