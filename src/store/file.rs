@@ -75,6 +75,10 @@ pub(super) fn forget_older(connection: &Connection, source: Source, until: i64) 
     Ok(())
 }
 
+pub(super) fn has_any(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM identity)", [], |row| row.get(0))
+}
+
 pub(super) fn by_names(connection: &Connection, names: &[NameKey]) -> rusqlite::Result<Vec<Vec<Learned>>> {
     each(connection, BY_NAME, names.iter().map(NameKey::as_str))
 }

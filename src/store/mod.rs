@@ -23,7 +23,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rusqlite::Connection;
 use tokio::sync::mpsc::error::TrySendError;
@@ -230,6 +230,8 @@ fn failed(why: impl fmt::Display) -> Error {
 pub struct Store {
     sender: mpsc::Sender<Message>,
     queued: Arc<AtomicUsize>,
+    /// Something is in the file, or was handed over: an empty store is not asked.
+    has_any: Arc<AtomicBool>,
     /// Numbers the replacements, so that a later one can settle the doubt an earlier one left.
     replacements: Arc<AtomicU64>,
     doubts: Doubts,
@@ -249,9 +251,12 @@ impl Store {
 
     fn start(connection: Connection, metrics: Metrics) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(MAX_MESSAGES);
+        // Where nobody can say, asking it tells why.
+        let has_any = file::has_any(&connection).unwrap_or(true);
         let store = Self {
             sender,
             queued: Arc::default(),
+            has_any: Arc::new(AtomicBool::new(has_any)),
             replacements: Arc::default(),
             doubts: Doubts::default(),
             metrics: metrics.clone(),
@@ -267,6 +272,7 @@ impl Store {
     /// there is no room, the batch is dropped and counted.
     pub fn learn(&self, batch: Vec<Learned>) {
         let rows = batch.len();
+        self.expect(rows);
         if rows > 0 && self.queue(rows, Message::Learn(batch)).is_err() {
             self.metrics.store_dropped.inc_by(rows as u64);
         }
@@ -285,6 +291,7 @@ impl Store {
         if rows == 0 {
             return;
         }
+        self.expect(replacements.iter().map(|(_, _, with)| with.len()).sum());
         let number = self.replacements.fetch_add(1, Ordering::Relaxed);
         if let Err(message) = self.queue(rows, Message::Replace(replacements, number)) {
             self.metrics.store_dropped.inc_by(rows as u64);
@@ -292,6 +299,13 @@ impl Store {
                 self.doubts
                     .add(lost.into_iter().map(|(name, source, _)| (name, source)), number);
             }
+        }
+    }
+
+    /// So many rows are about to be handed over.
+    fn expect(&self, rows: usize) {
+        if rows > 0 {
+            self.has_any.store(true, Ordering::Release);
         }
     }
 
@@ -316,6 +330,9 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub async fn look_up(&self, names: &[NameKey]) -> Result<Vec<Vec<Learned>>, Error> {
+        if self.is_empty() {
+            return Ok(vec![Vec::new(); names.len()]);
+        }
         let mut found = Vec::with_capacity(names.len());
         for names in names.chunks(MAX_ASKED) {
             found.extend(self.ask(|reply| Message::LookUp(names.to_vec(), reply)).await?);
@@ -328,11 +345,20 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub async fn by_accounts(&self, accounts: &[AccountId]) -> Result<Vec<Vec<Learned>>, Error> {
+        if self.is_empty() {
+            return Ok(vec![Vec::new(); accounts.len()]);
+        }
         let mut found = Vec::with_capacity(accounts.len());
         for accounts in accounts.chunks(MAX_ASKED) {
             found.extend(self.ask(|reply| Message::ByAccounts(accounts.to_vec(), reply)).await?);
         }
         Ok(found)
+    }
+
+    /// Whether nothing was ever learned: with a map of all names and hidden addresses that stays so, and no call waits for the
+    /// thread.
+    fn is_empty(&self) -> bool {
+        !self.has_any.load(Ordering::Acquire)
     }
 
     /// Waits until everything queued is in the file.
