@@ -39,6 +39,20 @@ struct GroupChanges {
     /// Memberships being changed right now.
     moving: usize,
     changes: Recent<AccountId, MemberChange>,
+    /// When the last of them was made.
+    latest: Option<Instant>,
+    /// All of them are certain, and of this view: then none has to be looked at to know that nobody else made one.
+    only: Option<View>,
+}
+
+impl GroupChanges {
+    fn insert(&mut self, account: AccountId, change: MemberChange) {
+        let is_only = self.changes.is_empty() || self.only == Some(change.view);
+        self.only = Some(change.view).filter(|_| is_only && change.present.is_some());
+        self.latest = self.latest.max(Some(change.at));
+        self.version += 1;
+        self.changes.insert(account, change);
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +159,7 @@ impl Ledger {
     pub fn has_moved(&self, group: &GroupId, read: Instant) -> bool {
         self.members
             .get(group)
-            .is_some_and(|entry| entry.moving > 0 || entry.changes.values().any(|change| change.at + self.lag > read))
+            .is_some_and(|entry| entry.moving > 0 || entry.latest.is_some_and(|latest| latest + self.lag > read))
     }
 
     /// The same for the list of groups.
@@ -171,17 +185,13 @@ impl Ledger {
         let at = Instant::now();
         {
             let mut entry = self.members.entry(group.clone()).or_default();
-            entry.version += 1;
-            entry
-                .changes
-                .insert(account.clone(), MemberChange { present, at, view });
+            entry.insert(account.clone(), MemberChange { present, at, view });
             entry.changes.sweep(|_, change| change.at.elapsed() < self.keep);
         }
         self.changed();
         if self.broom.is_due(self.members.len()) {
-            self.members.retain(|_, group| {
-                group.moving > 0 || group.changes.values().any(|change| change.at.elapsed() < self.keep)
-            });
+            self.members
+                .retain(|_, group| group.moving > 0 || group.latest.is_some_and(|latest| latest.elapsed() < self.keep));
             self.broom.swept(self.members.len());
         }
     }
@@ -221,6 +231,9 @@ impl Ledger {
     /// it: another view changed the group after it was read, or a change is in doubt.
     pub fn is_stale(&self, group: &GroupId, read: Instant, view: View) -> bool {
         self.members.get(group).is_some_and(|entry| {
+            if entry.only == Some(view) {
+                return false;
+            }
             let mut changes = entry.changes.values();
             changes.any(|change| {
                 let is_ours = change.view == view && change.present.is_some();
@@ -452,6 +465,29 @@ mod tests {
         let prompt = Ledger::new(Duration::ZERO, Duration::from_secs(60));
         prompt.member_changed(&group, &account, Some(true), 1);
         assert!(!prompt.is_stale(&group, Instant::now(), 2));
+    }
+
+    #[test]
+    fn who_else_changed_a_group_is_known_without_looking_at_every_change() {
+        let said = [None, Some(true), Some(false)];
+        let change = |n: usize| (n % 4, (n / 4 % 3) as View, said[n / 12]);
+        let every = |n: usize, of: u32| (n / 36_usize.pow(of)) % 36;
+        for n in 0..36_usize.pow(3) {
+            let ledger = Ledger::new(Duration::from_secs(10), Duration::from_secs(60));
+            let (group, before) = (GroupId::new("g"), Instant::now());
+            let changes = [0, 1, 2].map(|of| change(every(n, of)));
+            for (account, view, present) in changes.into_iter().filter(|(account, ..)| *account > 0) {
+                ledger.member_changed(&group, &AccountId::new(&account.to_string()), present, view);
+            }
+            for view in 0..4 {
+                let found = ledger.members.get(&group).is_some_and(|entry| {
+                    let mut all = entry.changes.values();
+                    all.any(|change| change.view != view || change.present.is_none())
+                });
+                assert_eq!(ledger.is_stale(&group, before, view), found, "{changes:?} {view}");
+            }
+            overlay(&ledger, &group, before, 0);
+        }
     }
 
     #[test]
