@@ -130,7 +130,8 @@ impl Directory {
         Ok(())
     }
 
-    /// The members of a roster with our own changes laid over it, in order.
+    /// The members of a roster with our own changes laid over it, in order. What was made ready before one more change is
+    /// used again: a script that adds to a large group and reads it in turns pays for whom it added.
     async fn told(
         &self,
         roster: &Roster,
@@ -140,7 +141,8 @@ impl Directory {
     ) -> Result<Arc<Listing<Member>>, Error> {
         let wants_profiles = detail != Detail::Names;
         let version = (overlay.version, self.identity.generation());
-        let (mut rows, added) = overlaid(roster, &overlay.changes);
+        let (mut rows, mut added) = overlaid(roster, &overlay.changes);
+        let ready = roster.take_ready(version.1, wants_profiles, &mut rows, &mut added);
         let wanted = if wants_profiles { added.as_slice() } else { &[] };
         let profiles = match asking {
             Asking::Cloud(cloud, context) => self.identity.profiles(wanted, cloud, context).await?,
@@ -154,22 +156,30 @@ impl Directory {
             }
         }
         // Of whom Cloud knows nothing, nothing more is to be had; who could not be asked for is asked for the next time.
-        let is_complete = nameless.is_empty() || (wants_profiles && matches!(asking, Asking::Cloud(..)));
-        let mut members = self.show(&rows, nameless, asking).await?;
+        let is_complete =
+            ready.complete && (nameless.is_empty() || (wants_profiles && matches!(asking, Asking::Cloud(..))));
+        let ready = ready.rows.into_iter();
+        let mut members: Vec<(NameKey, AccountId, Member)> = ready
+            .chain(self.show(&rows, nameless, asking).await?)
+            .map(|(account, member)| (NameKey::of(&member.name), account, member))
+            .collect();
         members.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
-        let members: Vec<Member> = members.into_iter().map(|(_, _, member)| member).collect();
+        let (accounts, members): (Vec<_>, Vec<_>) = members
+            .into_iter()
+            .map(|(_, account, member)| (account, member))
+            .unzip();
         let members = Arc::new(Listing::from(members));
-        roster.keep_shown(version, is_complete, &members);
+        roster.keep_shown(version, is_complete, accounts, &members);
         Ok(members)
     }
 
-    /// The accounts as the legacy side knows them, with what they are sorted by: Cloud's words first, then the map's.
+    /// The accounts as the legacy side knows them: Cloud's words first, then the map's.
     async fn show(
         &self,
         rows: &[Arc<Profile>],
         nameless: Vec<AccountId>,
         asking: Asking<'_>,
-    ) -> Result<Vec<(NameKey, AccountId, Member)>, Error> {
+    ) -> Result<Vec<(AccountId, Member)>, Error> {
         let extender = &self.process.settings.extender;
         let map = self.identity.map();
         let profiles = rows.iter().map(Some).chain(std::iter::repeat(None));
@@ -191,7 +201,7 @@ impl Directory {
         Ok(members
             .map(|((row, profile), shown)| {
                 let member = member(&shown, &row, profile.map(AsRef::as_ref), &map, extender.show_map_email);
-                (NameKey::of(&member.name), row.account, member)
+                (row.account, member)
             })
             .collect())
     }

@@ -1,5 +1,7 @@
 //! The four changing calls: their messages letter by letter, and every name exactly once in one of the two lists.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::harness::{World, names, texts};
@@ -283,6 +285,45 @@ async fn own_changes_are_seen_by_the_next_read() {
     world.groups("removeGroups", &["fresh"]).await;
     assert!(!texts(&world.get("getGroups").await.json()["groups"], None).contains(&"fresh".to_owned()));
     assert_eq!(world.get("getUsers/fresh").await.status, 500);
+}
+
+/// What is shown after a change is made of what was shown before it.
+#[tokio::test]
+async fn a_list_read_between_changes_is_what_a_first_reading_tells() {
+    let world = World::with(60, &[("everybody", 60), ("g", 20)]).await;
+    let details = ["", "?showBasicDetails=true", "?showExtendedDetails=true"];
+    let shown = async |group: &str, details: &str| -> Vec<Value> {
+        let answer = world.get(&format!("getUsers/{group}{details}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let body = answer.json();
+        assert_eq!(body["total"], body["users"].as_array().unwrap().len());
+        body["users"].as_array().unwrap().clone()
+    };
+    let mut everybody = Vec::new();
+    for details in details {
+        everybody.push(shown("everybody", details).await);
+    }
+    let mut inside: BTreeSet<String> = names(1, 20).into_iter().collect();
+    let mut dice = fastrand::Rng::with_seed(7);
+    for _ in 0..200 {
+        if dice.u8(..3) > 0 {
+            let some = names(dice.usize(1..58), dice.usize(1..4));
+            let is_in = dice.bool();
+            let call = if is_in { "addUsers/g" } else { "removeUsers/g" };
+            assert_eq!(world.users(call, &some).await.status, 200);
+            for name in some {
+                if is_in {
+                    inside.insert(name)
+                } else {
+                    inside.remove(&name)
+                };
+            }
+        }
+        let which = dice.usize(..details.len());
+        let is_inside = |row: &&Value| inside.contains(row["name"].as_str().unwrap());
+        let expected: Vec<Value> = everybody[which].iter().filter(is_inside).cloned().collect();
+        assert_eq!(shown("g", details[which]).await, expected, "{}", details[which]);
+    }
 }
 
 #[tokio::test]

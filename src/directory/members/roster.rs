@@ -1,5 +1,6 @@
 //! A group's members from one reading, and what was made of them to be shown.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,14 +49,28 @@ pub struct Roster {
 }
 
 /// Under which circumstances a roster's rows were made ready to be shown: our own changes, and what was known of names.
-pub type Version = (u64, (u64, u64));
+pub type Version = (u64, Names);
+
+/// What was known of names: the same ones are shown while it stays.
+pub type Names = (u64, u64);
 
 #[derive(Debug)]
 struct Shown {
     version: Version,
     /// Every row has what Cloud knows of it, not only what the map knows.
     complete: bool,
+    /// Whose rows they are, in their order.
+    accounts: Vec<AccountId>,
     members: Arc<Listing<Member>>,
+}
+
+/// Rows that were made ready before, and stay as they were.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// In the order in which they are shown.
+    pub rows: Vec<(AccountId, Member)>,
+    /// As in what they are from.
+    pub complete: bool,
 }
 
 impl Roster {
@@ -97,12 +112,53 @@ impl Roster {
         Some(Arc::clone(&shown.members))
     }
 
-    pub fn keep_shown(&self, version: Version, complete: bool, members: &Arc<Listing<Member>>) {
+    /// Keeps what was made ready: the members, and whose rows they are in the same order.
+    pub fn keep_shown(
+        &self,
+        version: Version,
+        complete: bool,
+        accounts: Vec<AccountId>,
+        members: &Arc<Listing<Member>>,
+    ) {
         self.shown.store(Some(Arc::new(Shown {
             version,
             complete,
+            accounts,
             members: Arc::clone(members),
         })));
+    }
+
+    /// Takes those out of `rows` and `added` who were made ready while the same was known of names, whatever we changed since;
+    /// only with what Cloud knows of each if `complete` is asked for.
+    pub fn take_ready(
+        &self,
+        names: Names,
+        complete: bool,
+        rows: &mut Vec<Arc<Profile>>,
+        added: &mut Vec<AccountId>,
+    ) -> Ready {
+        let shown = self.shown.load();
+        let Some(shown) = shown
+            .as_ref()
+            .filter(|shown| shown.version.1 == names && (shown.complete || !complete))
+        else {
+            return Ready {
+                rows: Vec::new(),
+                complete: true,
+            };
+        };
+        let before = || shown.accounts.iter().zip(&shown.members.rows);
+        let stays: HashMap<&AccountId, Cell<bool>> = before().map(|(account, _)| (account, Cell::new(false))).collect();
+        let is_new = |account: &AccountId| stays.get(account).inspect(|stays| stays.set(true)).is_none();
+        rows.retain(|row| is_new(&row.account));
+        added.retain(is_new);
+        let rows = before().filter(|(account, _)| stays.get(account).is_some_and(Cell::get));
+        Ready {
+            rows: rows
+                .map(|(account, member)| (account.clone(), member.clone()))
+                .collect(),
+            complete: shown.complete,
+        }
     }
 }
 
@@ -129,4 +185,72 @@ pub fn overlaid(roster: &Roster, changes: &HashMap<AccountId, bool>) -> (Vec<Arc
         .collect();
     added.sort();
     (rows, added)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Standing;
+
+    fn account(name: &str) -> AccountId {
+        AccountId::new(name)
+    }
+
+    fn profile(name: &str) -> Arc<Profile> {
+        Arc::new(Profile {
+            account: account(name),
+            display_name: Arc::default(),
+            email: Arc::default(),
+            standing: Standing::Active,
+            brief: None,
+            is_known: true,
+        })
+    }
+
+    fn member(name: &str) -> Member {
+        let none: Arc<str> = Arc::default();
+        Member {
+            name: Arc::from(name),
+            full_name: Arc::clone(&none),
+            key: Arc::clone(&none),
+            email: Arc::clone(&none),
+            position: Arc::clone(&none),
+            department: Arc::clone(&none),
+            location: none,
+            created: None,
+            updated: None,
+            last_login: None,
+            has_access: true,
+        }
+    }
+
+    /// What is taken of `b a c`, where `d c` are in the group and `e a` were added; and who is left.
+    fn taken(roster: &Roster, names: Names, complete: bool) -> (Ready, Vec<AccountId>) {
+        let (mut rows, mut added) = (vec![profile("d"), profile("c")], vec![account("e"), account("a")]);
+        let ready = roster.take_ready(names, complete, &mut rows, &mut added);
+        (ready, rows.iter().map(|row| row.account.clone()).chain(added).collect())
+    }
+
+    #[test]
+    fn who_was_made_ready_under_the_same_names_stays_as_it_was_and_in_its_place() {
+        let roster = Roster::new(Instant::now(), Vec::new());
+        let nothing = |complete| Ready {
+            rows: Vec::new(),
+            complete,
+        };
+        let everybody = ["d", "c", "e", "a"].map(account).to_vec();
+        assert_eq!(taken(&roster, (1, 1), false), (nothing(true), everybody.clone()));
+        for complete in [true, false] {
+            let accounts = ["b", "a", "c"];
+            let members = Arc::new(Listing::from(accounts.map(member).to_vec()));
+            roster.keep_shown((7, (1, 1)), complete, accounts.map(account).to_vec(), &members);
+            let rows = ["a", "c"].map(|name| (account(name), member(name))).to_vec();
+            let ready = Ready { rows, complete };
+            assert_eq!(taken(&roster, (1, 1), false), (ready, ["d", "e"].map(account).to_vec()));
+            for names in [(1, 2), (2, 1)] {
+                assert_eq!(taken(&roster, names, false), (nothing(true), everybody.clone()));
+            }
+        }
+        assert_eq!(taken(&roster, (1, 1), true), (nothing(true), everybody));
+    }
 }
