@@ -7,8 +7,8 @@
 //! as nothing (–).
 //!
 //! * members: getUsers of a whole group with basic details, warm and cold, before a Cloud in another process that answers at
-//!   once (so "cold" is work, ours and the simulator's, and no waiting); and the memory that a list takes once it is known, with its
-//!   answer.
+//!   once (so "cold" is work, ours and the simulator's, and no waiting); 50 of them right after a change of one; and the memory that
+//!   a list takes once it is known, with its answer.
 //! * rows: loading an identity map, one look-up of a username in it, and its memory.
 //! * callers: reading an accounts file of so many tokens; one getUsers of each caller, of whom none was heard before (a request),
 //!   then once more; and the memory that they leave behind.
@@ -53,7 +53,7 @@ mod world;
 
 use curves::{Curve, Unit};
 use line::Line;
-use world::{TOKEN, World, get};
+use world::{TOKEN, World, change, get};
 
 /// What grows, at which sizes, and what is measured of it.
 struct Question {
@@ -74,6 +74,7 @@ const QUESTIONS: [Question; 3] = [
         curves: &[
             ("warm list", Unit::Seconds),
             ("cold list", Unit::Seconds),
+            ("after a change", Unit::Seconds),
             ("kept", Unit::Bytes),
         ],
         measure: members,
@@ -214,7 +215,7 @@ impl Cloud {
 }
 
 /// A facade in this process, and a line to it.
-fn facade(runtime: &Runtime, users: usize, change: impl FnOnce(&mut Settings)) -> Line {
+fn facade(runtime: &Runtime, users: usize, adjust: impl FnOnce(&mut Settings)) -> Line {
     let options = Options {
         users: u32::try_from(users).unwrap(),
         group: vec![format!("team={users}").parse().unwrap()],
@@ -222,7 +223,7 @@ fn facade(runtime: &Runtime, users: usize, change: impl FnOnce(&mut Settings)) -
     };
     let world = runtime.block_on(World::start(options, |settings| {
         (settings.cache.members_ttl_s, settings.cache.groups_ttl_s) = (86_400, 86_400);
-        change(settings);
+        adjust(settings);
     }));
     let line = Line::to(world.facade);
     // It serves for as long as this process.
@@ -272,7 +273,15 @@ fn members(size: usize) -> Vec<f64> {
     while warm.len() < 50 || begun.elapsed() < Duration::from_millis(300) {
         warm.push(ask(&mut line, &request));
     }
-    vec![middle(warm), cold, kept]
+    let somebody = std::fs::read_to_string(std::env::var_os("GROWTH_MAP").unwrap()).unwrap();
+    let somebody = somebody.lines().nth(1).and_then(|row| row.split(',').next()).unwrap();
+    let few = get("getUsers/team-0?showBasicDetails=true&maxResults=50");
+    let mut changed = Vec::new();
+    for call in ["removeUsers", "addUsers"].into_iter().cycle().take(20) {
+        ask(&mut line, &change(&format!("{call}/team-0"), &[somebody]));
+        changed.push(ask(&mut line, &few));
+    }
+    vec![middle(warm), cold, middle(changed), kept]
 }
 
 fn rows(size: usize) -> Vec<f64> {

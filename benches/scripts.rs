@@ -39,7 +39,7 @@ mod world;
 use figures::{Table, shown, size, sizes};
 use line::Line;
 use processes::{Facade, Setup};
-use world::TOKEN;
+use world::{TOKEN, change};
 
 const SCRIPTS: [(&str, &str); 2] = [
     ("`requests`, one call after another", "serial_requests.py"),
@@ -163,12 +163,7 @@ fn by_facade(cloud: SocketAddr, people: &[Person], limit: usize) -> f64 {
         },
     );
     let names: Vec<&str> = people.iter().map(|person| person.username.as_str()).collect();
-    let body = serde_json::json!({ "users": names }).to_string();
-    let request = format!(
-        "POST /rest/extender/1.0/group/addUsers/facade-{limit} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let request = change(&format!("addUsers/facade-{limit}"), &names);
     let mut line = Line::to(facade.process.address);
     let begun = Instant::now();
     let (status, answer) = line.ask(request.as_bytes());

@@ -10,7 +10,7 @@ use crate::figures::{Table, shown, size};
 use crate::line::Line;
 use crate::load::Standing;
 use crate::processes::{self, Process};
-use crate::world::{TOKEN, get};
+use crate::world::{TOKEN, change, get};
 use crate::{EMPTY_MAP, group, large_map, settled, start, start_for, team};
 
 /// Operations that may run at once, and of these one caller's; a few less.
@@ -152,7 +152,7 @@ fn of_accounts() -> Slope {
     let mut confirm = |times: usize| {
         for part in known.by_ref().take(times) {
             let ids: Vec<&str> = part.iter().map(|person| person.account_id.as_str()).collect();
-            must(line.ask(&add("team?dryRun=true", TOKEN, &ids)));
+            must(line.ask(change("addUsers/team?dryRun=true", &ids).as_bytes()));
         }
         settled(&facade).own
     };
@@ -218,7 +218,9 @@ fn of_waiting(what: What) -> Slope {
             let (group, token) = (format!("team-{number}"), &tokens[number / OPERATIONS]);
             let request = match what {
                 What::Reads => get(&format!("getUsers/{group}")).replace(TOKEN, token).into_bytes(),
-                What::Changes => add(&group, token, &[&people[0].username]),
+                What::Changes => change(&format!("addUsers/{group}"), &[&people[0].username])
+                    .replace(TOKEN, token)
+                    .into_bytes(),
             };
             waiting.push(Standing::new(facade.process.address, &request));
         }
@@ -252,7 +254,7 @@ fn of_names() -> Slope {
         slow(&cloud);
         let names = people.iter().take(names as usize);
         let names: Vec<&str> = names.map(|person: &Person| person.username.as_str()).collect();
-        let call = Standing::new(facade.process.address, &add("team", TOKEN, &names));
+        let call = Standing::new(facade.process.address, change("addUsers/team", &names).as_bytes());
         while facade.metric("facade_cloud_in_flight") < 1.0 {
             assert_eq!(call.answer(), None, "a call that should wait");
             std::thread::sleep(Duration::from_millis(10));
@@ -305,14 +307,4 @@ fn slow(cloud: &Process) {
 fn must((status, body): (u16, &[u8])) {
     let start = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
     assert_eq!(status, 200, "{start}");
-}
-
-fn add(path: &str, token: &str, names: &[&str]) -> Vec<u8> {
-    let body = serde_json::json!({ "users": names }).to_string();
-    format!(
-        "POST /rest/extender/1.0/group/addUsers/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
 }

@@ -134,3 +134,13 @@ pub fn get(path: &str) -> String {
          Authorization: Bearer {TOKEN}\r\n\r\n"
     )
 }
+
+/// A POST of `names` to addUsers or removeUsers as a script sends it, the connection kept.
+pub fn change(path: &str, names: &[&str]) -> String {
+    let body = serde_json::json!({ "users": names }).to_string();
+    format!(
+        "POST /rest/extender/1.0/group/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n\
+         Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
