@@ -152,7 +152,7 @@ impl Audit {
     /// Waits until everything handed over is in the file, where `kill -9` takes nothing of it; `false` if it is not. Costs
     /// nothing where it is.
     pub async fn told(&self) -> bool {
-        self.seen.is_all_in_file() || self.ask(Question::Told).await
+        self.is_writable() && self.seen.is_all_in_file() || self.ask(Question::Told).await
     }
 
     /// Waits until everything handed over is on disk; `false` if it is not.

@@ -246,7 +246,7 @@ impl Writer {
                     self.drop_outdated();
                 }
                 if self.length >= self.limits.max_file_bytes && self.sealed.seq >= self.first_seq {
-                    self.rotate();
+                    return self.rotate();
                 }
                 true
             }
@@ -346,16 +346,20 @@ impl Writer {
         wire::header(&mut self.pending, &self.chain, self.sealed, kept_from, Begun::InTurn);
     }
 
-    /// Sets the full file aside and begins the next; where that fails, the file grows beyond its limit instead.
-    fn rotate(&mut self) {
-        let next = self.try_rotate();
-        match next {
-            Ok(()) => {
-                self.write(To::Disk);
+    /// Sets the full file aside and begins the next; where that fails, the file grows beyond its limit instead. Whether
+    /// everything is in a file all the same.
+    fn rotate(&mut self) -> bool {
+        match self.try_rotate() {
+            Ok(()) => self.write(To::Disk),
+            // It could not be put on the disk, and is to be written once more.
+            Err(error) if !self.pending.is_empty() => {
+                self.fail(&error);
+                false
             }
             Err(error) => {
                 self.metrics.audit_failures.inc();
                 tracing::error!(%error, "the audit's file is full and the next cannot be begun; it grows meanwhile");
+                true
             }
         }
     }
