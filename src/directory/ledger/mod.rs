@@ -35,6 +35,7 @@ pub struct Ledger {
 
 #[derive(Debug, Default)]
 struct GroupChanges {
+    /// Of the whole ledger's, for what was forgotten may change again: 0 where nothing has changed.
     version: u64,
     /// Memberships being changed right now.
     moving: usize,
@@ -46,11 +47,11 @@ struct GroupChanges {
 }
 
 impl GroupChanges {
-    fn insert(&mut self, account: AccountId, change: MemberChange) {
+    fn insert(&mut self, account: AccountId, change: MemberChange, version: u64) {
         let is_only = self.changes.is_empty() || self.only == Some(change.view);
         self.only = Some(change.view).filter(|_| is_only && change.present.is_some());
         self.latest = self.latest.max(Some(change.at));
-        self.version += 1;
+        self.version = version;
         self.changes.insert(account, change);
     }
 }
@@ -131,7 +132,12 @@ impl Ledger {
 
     /// To be called once the change can be seen.
     fn changed(&self) {
-        self.version.fetch_add(1, Ordering::AcqRel);
+        self.next_version();
+    }
+
+    /// One that nothing had before.
+    fn next_version(&self) -> u64 {
+        self.version.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// A membership of `group` is being changed until the guard is dropped: rows may slip from page to page meanwhile.
@@ -185,7 +191,7 @@ impl Ledger {
         let at = Instant::now();
         {
             let mut entry = self.members.entry(group.clone()).or_default();
-            entry.insert(account.clone(), MemberChange { present, at, view });
+            entry.insert(account.clone(), MemberChange { present, at, view }, self.next_version());
             entry.changes.sweep(|_, change| change.at.elapsed() < self.keep);
         }
         self.changed();
@@ -204,7 +210,7 @@ impl Ledger {
         let is_it = |change: &&mut MemberChange| change.present.is_none() && change.at + self.lag <= until;
         if let Some(change) = entry.changes.get_mut(account).filter(is_it) {
             change.present = Some(present);
-            entry.version += 1;
+            entry.version = self.next_version();
             self.changed();
         }
     }
@@ -465,6 +471,19 @@ mod tests {
         let prompt = Ledger::new(Duration::ZERO, Duration::from_secs(60));
         prompt.member_changed(&group, &account, Some(true), 1);
         assert!(!prompt.is_stale(&group, Instant::now(), 2));
+    }
+
+    #[test]
+    fn a_group_that_was_forgotten_never_has_the_same_version_again() {
+        let ledger = Ledger::new(Duration::ZERO, Duration::from_secs(60));
+        let group = Group::just_made(GroupId::new("g"), GroupName::new("g"));
+        let mut seen = HashSet::from([ledger.version_of(&group.id)]);
+        for account in ["a", "b", "c"] {
+            ledger.member_changed(&group.id, &AccountId::new(account), Some(true), 0);
+            assert!(seen.insert(ledger.version_of(&group.id)));
+            ledger.group_deleted(&group);
+            assert_eq!(ledger.version_of(&group.id), 0);
+        }
     }
 
     #[test]

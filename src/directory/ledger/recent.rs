@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// When to sweep what keeps growing: once it is twice as large as the last sweep left it. So sweeping is seldom, never costs
-/// more than making what is swept, and what is old and what is not take at most as much room again as the latter.
+/// more than making what is swept, and what is old takes at most as much room as what the last sweep left.
 #[derive(Debug)]
 pub struct Broom {
     next: AtomicUsize,
@@ -34,11 +35,15 @@ impl Broom {
     }
 }
 
+/// After so long it is swept in any case: what one busy hour left is not to be looked through for ever.
+const AT_LAST: Duration = Duration::from_secs(600);
+
 /// A map whose owner says at each insertion what has become old.
 #[derive(Debug)]
 pub struct Recent<K, V> {
     entries: HashMap<K, V>,
     broom: Broom,
+    swept: Instant,
 }
 
 impl<K, V> Default for Recent<K, V> {
@@ -46,6 +51,7 @@ impl<K, V> Default for Recent<K, V> {
         Self {
             entries: HashMap::new(),
             broom: Broom::new(8),
+            swept: Instant::now(),
         }
     }
 }
@@ -53,7 +59,8 @@ impl<K, V> Default for Recent<K, V> {
 impl<K: Eq + Hash, V> Recent<K, V> {
     /// Lets go of whatever is not `recent`, if it is time to.
     pub fn sweep(&mut self, recent: impl FnMut(&K, &mut V) -> bool) {
-        if self.broom.is_due(self.entries.len()) {
+        if self.broom.is_due(self.entries.len()) || self.swept.elapsed() >= AT_LAST {
+            self.swept = Instant::now();
             self.entries.retain(recent);
             self.broom.swept(self.entries.len());
             self.entries.shrink_to(self.entries.len().saturating_mul(2));
