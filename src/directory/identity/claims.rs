@@ -246,11 +246,12 @@ impl Heard {
             let learned = claims.iter().map(|claim| learned(&key, claim)).collect();
             changed.push((key, source, learned));
         }
-        if !changed.is_empty() {
-            self.news.fetch_add(1, Ordering::AcqRel);
-        }
+        let is_news = !changed.is_empty();
         if let Some(store) = &self.store {
             store.replace_all(changed);
+        }
+        if is_news {
+            self.tell_news();
         }
     }
 
@@ -261,7 +262,6 @@ impl Heard {
         }
         let mut changes = self.writing.lock();
         *changes += 1;
-        self.news.fetch_add(1, Ordering::AcqRel);
         for (key, claim) in &new {
             let known = self.cache.get(key);
             if known.is_none() && self.store.is_some() {
@@ -275,6 +275,12 @@ impl Heard {
         if let Some(store) = &self.store {
             store.learn(new.iter().map(|(key, claim)| learned(key, claim)).collect());
         }
+        self.tell_news();
+    }
+
+    /// To be called once the store was told: who reads before that keeps what it read for old news.
+    fn tell_news(&self) {
+        self.news.fetch_add(1, Ordering::AcqRel);
     }
 }
 
