@@ -1,12 +1,13 @@
 //! The two lists: all groups, and the members of one. Everybody in them is shown by a name that leads back to them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::groups::{List, Purpose};
 use super::identity::{Asking, Map, Row, Shown, Wish};
 use super::ledger::Overlay;
-use super::members::{Depth, Roster, overlaid};
+use super::members::{Depth, Roster, ShownList, overlaid};
 use super::stale::{Kept, Listed};
 use super::{Directory, Error};
 use crate::cloud::Profile;
@@ -139,10 +140,32 @@ impl Directory {
         detail: Detail,
         asking: Asking<'_>,
     ) -> Result<Arc<Listing<Member>>, Error> {
+        let names = self.identity.generation();
+        let before = roster.shown_before(names);
+        let mut shown = self.made(roster, overlay, before.as_deref(), detail, asking).await?;
+        if before.is_some() && self.identity.generation() != names {
+            // More became known of names meanwhile, and all rows of a list are by the same.
+            shown = self.made(roster, overlay, None, detail, asking).await?;
+        }
+        let members = Arc::clone(&shown.members);
+        roster.keep_shown(shown);
+        Ok(members)
+    }
+
+    /// The same, made ready; of those `before`, who still belongs there stays as it was.
+    async fn made(
+        &self,
+        roster: &Roster,
+        overlay: &Overlay,
+        before: Option<&ShownList>,
+        detail: Detail,
+        asking: Asking<'_>,
+    ) -> Result<ShownList, Error> {
         let wants_profiles = detail != Detail::Names;
         let version = (overlay.version, self.identity.generation());
         let (mut rows, mut added) = overlaid(roster, &overlay.changes);
-        let ready = roster.take_ready(version.1, wants_profiles, &mut rows, &mut added);
+        let ready = before.map(|before| before.take_ready(wants_profiles, &mut rows, &mut added));
+        let ready = ready.unwrap_or_default();
         let wanted = if wants_profiles { added.as_slice() } else { &[] };
         let profiles = match asking {
             Asking::Cloud(cloud, context) => self.identity.profiles(wanted, cloud, context).await?,
@@ -155,12 +178,12 @@ impl Directory {
                 None => nameless.push(account),
             }
         }
-        // Of whom Cloud knows nothing, nothing more is to be had; who could not be asked for is asked for the next time.
-        let is_complete =
-            ready.complete && (nameless.is_empty() || (wants_profiles && matches!(asking, Asking::Cloud(..))));
-        let ready = ready.rows.into_iter();
+        let all_nameless: HashSet<AccountId> = ready.nameless.into_iter().chain(nameless.iter().cloned()).collect();
+        let shown = self.show(&rows, nameless, asking).await?;
         let mut members: Vec<(NameKey, AccountId, Member)> = ready
-            .chain(self.show(&rows, nameless, asking).await?)
+            .rows
+            .into_iter()
+            .chain(shown)
             .map(|(account, member)| (NameKey::of(&member.name), account, member))
             .collect();
         members.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
@@ -168,9 +191,14 @@ impl Directory {
             .into_iter()
             .map(|(_, account, member)| (account, member))
             .unzip();
-        let members = Arc::new(Listing::from(members));
-        roster.keep_shown(version, is_complete, accounts, &members);
-        Ok(members)
+        Ok(ShownList {
+            version,
+            // Of whom Cloud knows nothing, nothing more is to be had; who could not be asked for is asked for the next time.
+            complete: all_nameless.is_empty() || (wants_profiles && matches!(asking, Asking::Cloud(..))),
+            accounts,
+            members: Arc::new(Listing::from(members)),
+            nameless: all_nameless,
+        })
     }
 
     /// The accounts as the legacy side knows them: Cloud's words first, then the map's.

@@ -11,6 +11,7 @@ use extender_facade::simulator::{Options, Person, Simulator};
 use reqwest::Client;
 use serde_json::{Value, json};
 
+use crate::between::Between;
 use crate::cloud::{Cloud, Reply, send, try_send};
 use crate::harness::{World, names, options, texts};
 use crate::program::{PATIENCE, Program};
@@ -280,6 +281,56 @@ async fn a_file_that_changes_under_load_fails_no_call_and_no_answer_is_by_two_ma
     load.more().await;
     load.end().await;
     assert_eq!(reloads(&admin, "refused").await, 0);
+}
+
+/// What was made ready before a change is used again after it; not if there is another map by the time that the rest is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_list_is_by_one_map_though_it_changes_while_cloud_is_asked_who_was_added() {
+    let simulated = options(3, &[("g", 2)]);
+    let people = Simulator::new(&simulated).unwrap().people();
+    let map = |names: [&str; 3]| {
+        let rows = names.iter().zip(&people);
+        let rows: String = rows
+            .map(|(name, person)| format!("{name},{}\n", person.account_id))
+            .collect();
+        format!("username,account_id\n{rows}")
+    };
+    let later = map(["ben", "carl", "anna"]);
+    let (is_asked, is_read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (asked, read) = (Arc::clone(&is_asked), Arc::clone(&is_read));
+    let world = world_of(simulated, &map(["anna", "ben", "carl"]), Keys::default(), |settings| {
+        let path = settings.identity.map_file.clone().unwrap();
+        settings.identity.map_reload_s = 1;
+        let (_, address) = Between::start(&settings.cloud.base_url, move |exchange| {
+            if exchange.path_and_query.contains("/user/bulk") && !asked.swap(true, Ordering::SeqCst) {
+                put(&path, &later);
+                while !read.load(Ordering::SeqCst) {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+            }
+        });
+        settings.cloud.base_url = address;
+    })
+    .await;
+    assert_eq!(world.members("g").await, ["anna", "ben"]);
+    assert_eq!(lists(&world.users("addUsers/g", &["carl"]).await).0, ["carl"]);
+    let (answer, ()) = tokio::join!(world.get("getUsers/g?showBasicDetails=true"), async {
+        wait_for_reload(&world, "done", 1).await;
+        is_read.store(true, Ordering::SeqCst);
+    });
+    assert!(is_asked.load(Ordering::SeqCst), "nobody was asked for");
+    let rows = answer.json()["users"].as_array().unwrap().clone();
+    let shown = |row: &Value| ["name", "email"].map(|key| row[key].as_str().unwrap().to_owned());
+    let shown: BTreeSet<[String; 2]> = rows.iter().map(shown).collect();
+    let by = |names: [&str; 3]| -> BTreeSet<[String; 2]> {
+        let rows = names.iter().zip(&people);
+        rows.map(|(name, person)| [(*name).to_owned(), person.email.clone()])
+            .collect()
+    };
+    assert!(
+        shown == by(["anna", "ben", "carl"]) || shown == by(["ben", "carl", "anna"]),
+        "{shown:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ use crate::model::{AccountId, Context, GroupId, RequestId};
 use crate::settings;
 pub use membership::Membership;
 use reading::{Head, MemberOf, Missing, Reader, read_groups_of};
-pub use roster::{Depth, Roster, overlaid};
+pub use roster::{Depth, Roster, ShownList, overlaid};
 
 /// How long a roster may serve while our own changes keep a new one from being read: with them laid over it, it lacks
 /// only what others changed meanwhile.

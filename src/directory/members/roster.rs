@@ -41,7 +41,7 @@ pub struct Roster {
     pub rows: Vec<Arc<Profile>>,
     pub ids: HashSet<AccountId>,
     /// The rows as the legacy side shows them, for one version of our own changes.
-    shown: ArcSwapOption<Shown>,
+    shown: ArcSwapOption<ShownList>,
     /// Filled once the rows' names are known: whoever comes meanwhile waits.
     learned: OnceCell<()>,
     /// They were learned while it was read.
@@ -54,23 +54,50 @@ pub type Version = (u64, Names);
 /// What was known of names: the same ones are shown while it stays.
 pub type Names = (u64, u64);
 
+/// A list that was made ready to be shown.
 #[derive(Debug)]
-struct Shown {
-    version: Version,
-    /// Every row has what Cloud knows of it, not only what the map knows.
-    complete: bool,
+pub struct ShownList {
+    pub version: Version,
+    /// Cloud was asked for everybody of whom it may know more than the map.
+    pub complete: bool,
     /// Whose rows they are, in their order.
-    accounts: Vec<AccountId>,
-    members: Arc<Listing<Member>>,
+    pub accounts: Vec<AccountId>,
+    pub members: Arc<Listing<Member>>,
+    /// Those of whom it is not known what Cloud knows.
+    pub nameless: HashSet<AccountId>,
 }
 
 /// Rows that were made ready before, and stay as they were.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Ready {
     /// In the order in which they are shown.
     pub rows: Vec<(AccountId, Member)>,
-    /// As in what they are from.
-    pub complete: bool,
+    /// Those of them of whom it is not known what Cloud knows.
+    pub nameless: HashSet<AccountId>,
+}
+
+impl ShownList {
+    /// Takes those out of `rows` and `added` whose rows are here; with `wants_profiles` those alone of whom it is known what
+    /// Cloud knows.
+    pub fn take_ready(&self, wants_profiles: bool, rows: &mut Vec<Arc<Profile>>, added: &mut Vec<AccountId>) -> Ready {
+        let before = || self.accounts.iter().zip(&self.members.rows);
+        let has_words = |account: &AccountId| !self.nameless.contains(account);
+        let stays: HashMap<&AccountId, Cell<bool>> = before()
+            .filter(|(account, _)| !wants_profiles || has_words(account))
+            .map(|(account, _)| (account, Cell::new(false)))
+            .collect();
+        let is_new = |account: &AccountId| stays.get(account).inspect(|stays| stays.set(true)).is_none();
+        rows.retain(|row| is_new(&row.account));
+        added.retain(is_new);
+        let stays = |account: &AccountId| stays.get(account).is_some_and(Cell::get);
+        Ready {
+            rows: before()
+                .filter(|(account, _)| stays(account))
+                .map(|(account, member)| (account.clone(), member.clone()))
+                .collect(),
+            nameless: self.nameless.iter().filter(|account| stays(account)).cloned().collect(),
+        }
+    }
 }
 
 impl Roster {
@@ -112,53 +139,13 @@ impl Roster {
         Some(Arc::clone(&shown.members))
     }
 
-    /// Keeps what was made ready: the members, and whose rows they are in the same order.
-    pub fn keep_shown(
-        &self,
-        version: Version,
-        complete: bool,
-        accounts: Vec<AccountId>,
-        members: &Arc<Listing<Member>>,
-    ) {
-        self.shown.store(Some(Arc::new(Shown {
-            version,
-            complete,
-            accounts,
-            members: Arc::clone(members),
-        })));
+    /// What was made ready last, whatever we changed since, if the same was known of names.
+    pub fn shown_before(&self, names: Names) -> Option<Arc<ShownList>> {
+        self.shown.load_full().filter(|shown| shown.version.1 == names)
     }
 
-    /// Takes those out of `rows` and `added` who were made ready while the same was known of names, whatever we changed since;
-    /// only with what Cloud knows of each if `complete` is asked for.
-    pub fn take_ready(
-        &self,
-        names: Names,
-        complete: bool,
-        rows: &mut Vec<Arc<Profile>>,
-        added: &mut Vec<AccountId>,
-    ) -> Ready {
-        let shown = self.shown.load();
-        let Some(shown) = shown
-            .as_ref()
-            .filter(|shown| shown.version.1 == names && (shown.complete || !complete))
-        else {
-            return Ready {
-                rows: Vec::new(),
-                complete: true,
-            };
-        };
-        let before = || shown.accounts.iter().zip(&shown.members.rows);
-        let stays: HashMap<&AccountId, Cell<bool>> = before().map(|(account, _)| (account, Cell::new(false))).collect();
-        let is_new = |account: &AccountId| stays.get(account).inspect(|stays| stays.set(true)).is_none();
-        rows.retain(|row| is_new(&row.account));
-        added.retain(is_new);
-        let rows = before().filter(|(account, _)| stays.get(account).is_some_and(Cell::get));
-        Ready {
-            rows: rows
-                .map(|(account, member)| (account.clone(), member.clone()))
-                .collect(),
-            complete: shown.complete,
-        }
+    pub fn keep_shown(&self, shown: ShownList) {
+        self.shown.store(Some(Arc::new(shown)));
     }
 }
 
@@ -224,33 +211,53 @@ mod tests {
         }
     }
 
-    /// What is taken of `b a c`, where `d c` are in the group and `e a` were added; and who is left.
-    fn taken(roster: &Roster, names: Names, complete: bool) -> (Ready, Vec<AccountId>) {
+    /// What is taken of `b a c` where `d c` are in the group and `e a` were added, and who is left; of `a` nothing is known.
+    fn taken(wants_profiles: bool) -> (Ready, Vec<AccountId>) {
+        let accounts = ["b", "a", "c"];
+        let shown = ShownList {
+            version: (7, (1, 1)),
+            complete: false,
+            accounts: accounts.map(account).to_vec(),
+            members: Arc::new(Listing::from(accounts.map(member).to_vec())),
+            nameless: HashSet::from([account("a")]),
+        };
         let (mut rows, mut added) = (vec![profile("d"), profile("c")], vec![account("e"), account("a")]);
-        let ready = roster.take_ready(names, complete, &mut rows, &mut added);
-        (ready, rows.iter().map(|row| row.account.clone()).chain(added).collect())
+        let ready = shown.take_ready(wants_profiles, &mut rows, &mut added);
+        let left = rows.iter().map(|row| row.account.clone()).chain(added).collect();
+        (ready, left)
     }
 
     #[test]
-    fn who_was_made_ready_under_the_same_names_stays_as_it_was_and_in_its_place() {
-        let roster = Roster::new(Instant::now(), Vec::new());
-        let nothing = |complete| Ready {
-            rows: Vec::new(),
-            complete,
+    fn who_was_made_ready_stays_as_it_was_and_in_its_place() {
+        let row = |name| (account(name), member(name));
+        let ready = Ready {
+            rows: vec![row("a"), row("c")],
+            nameless: HashSet::from([account("a")]),
         };
-        let everybody = ["d", "c", "e", "a"].map(account).to_vec();
-        assert_eq!(taken(&roster, (1, 1), false), (nothing(true), everybody.clone()));
-        for complete in [true, false] {
-            let accounts = ["b", "a", "c"];
-            let members = Arc::new(Listing::from(accounts.map(member).to_vec()));
-            roster.keep_shown((7, (1, 1)), complete, accounts.map(account).to_vec(), &members);
-            let rows = ["a", "c"].map(|name| (account(name), member(name))).to_vec();
-            let ready = Ready { rows, complete };
-            assert_eq!(taken(&roster, (1, 1), false), (ready, ["d", "e"].map(account).to_vec()));
-            for names in [(1, 2), (2, 1)] {
-                assert_eq!(taken(&roster, names, false), (nothing(true), everybody.clone()));
-            }
-        }
-        assert_eq!(taken(&roster, (1, 1), true), (nothing(true), everybody));
+        assert_eq!(taken(false), (ready, ["d", "e"].map(account).to_vec()));
+    }
+
+    #[test]
+    fn who_is_known_to_the_map_alone_is_made_anew_for_whoever_wants_more() {
+        let ready = Ready {
+            rows: vec![(account("c"), member("c"))],
+            nameless: HashSet::new(),
+        };
+        assert_eq!(taken(true), (ready, ["d", "e", "a"].map(account).to_vec()));
+    }
+
+    #[test]
+    fn nothing_is_ready_once_more_is_known_of_names() {
+        let roster = Roster::new(Instant::now(), Vec::new());
+        assert!(roster.shown_before((1, 1)).is_none());
+        roster.keep_shown(ShownList {
+            version: (7, (1, 1)),
+            complete: true,
+            accounts: Vec::new(),
+            members: Arc::new(Listing::from(Vec::new())),
+            nameless: HashSet::new(),
+        });
+        assert!(roster.shown_before((1, 1)).is_some());
+        assert!(roster.shown_before((1, 2)).is_none() && roster.shown_before((2, 1)).is_none());
     }
 }
