@@ -81,9 +81,8 @@ impl ShownList {
     /// Cloud knows.
     pub fn take_ready(&self, wants_profiles: bool, rows: &mut Vec<Arc<Profile>>, added: &mut Vec<AccountId>) -> Ready {
         let before = || self.accounts.iter().zip(&self.members.rows);
-        let has_words = |account: &AccountId| !self.nameless.contains(account);
         let stays: HashMap<&AccountId, Cell<bool>> = before()
-            .filter(|(account, _)| !wants_profiles || has_words(account))
+            .filter(|(account, _)| !(wants_profiles && self.nameless.contains(*account)))
             .map(|(account, _)| (account, Cell::new(false)))
             .collect();
         let is_new = |account: &AccountId| stays.get(account).inspect(|stays| stays.set(true)).is_none();
