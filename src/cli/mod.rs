@@ -18,6 +18,7 @@ mod lab;
 mod loadtest;
 mod operations;
 pub mod process;
+mod progress;
 mod serve;
 mod simulate;
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::files::{self, Form};
+use crate::cli::progress;
 use crate::migration::columns::Role;
 use crate::migration::harvest::{self, Harvest, What};
 use crate::migration::report::{Report, Source};
@@ -110,7 +111,7 @@ fn read(given: &[(Role, &Path)], paths: &[&Path]) -> anyhow::Result<Inputs> {
     let sizes = paths
         .iter()
         .filter_map(|path| Some(std::fs::metadata(path).ok()?.len()));
-    let bar = files::bar(sizes.sum());
+    let bar = progress::bytes(sizes.sum());
     let mut inputs = Inputs::default();
     let mut done = 0;
     for ((role, path), name) in given.iter().zip(files::short_names(paths)) {

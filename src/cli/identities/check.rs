@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use super::asking::{AT_ONCE, Asking, insist};
 use super::files::{self, Form};
 use super::resolve::{candidates, tell_apart, told_cost};
+use crate::cli::progress;
 use crate::cloud::Group;
 use crate::directory::identity::{Map, Resolution};
 use crate::migration::harvest::{self, What};
@@ -250,7 +251,7 @@ fn harvested(scripts: &[&Path]) -> anyhow::Result<Harvested> {
 
 /// What each name becomes.
 async fn look_into(users: &[Asked], map: &Map, asking: &mut Asking<'_>, of_scripts: bool) -> anyhow::Result<Names> {
-    let bar = files::counter(users.len() as u64, "names");
+    let bar = progress::counter(users.len() as u64, "names");
     let mut names = Names {
         resolved: 0,
         failed: 0,
@@ -335,7 +336,7 @@ async fn missing(accounts: &[AccountId], map: &Map, asking: &mut Asking<'_>, not
     section.title = Cow::Borrowed("Accounts of the map that Cloud does not know");
     section.why = Cow::Borrowed("Calls that name these accounts will report them as skipped: Cloud refuses them.");
     section.what_to_do = Cow::Borrowed("Build the map again from a fresh export of the site's users.");
-    let bar = files::counter(accounts.len() as u64, "accounts");
+    let bar = progress::counter(accounts.len() as u64, "accounts");
     for chunk in accounts.chunks(AT_ONCE) {
         let absent = asking.absent(chunk).await.unwrap_or_else(|error| {
             let row = |account: &AccountId| vec![account.as_str().into(), error.to_string().into()];

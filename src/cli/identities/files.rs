@@ -1,11 +1,10 @@
 //! Reading what is given, and writing what is asked for: whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal as _, Read as _, Write};
+use std::io::{self, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::migration::report::{Report, html, json, text};
 
@@ -43,27 +42,6 @@ pub fn short_names(paths: &[&Path]) -> Vec<String> {
             _ => path.display().to_string(),
         })
         .collect()
-}
-
-/// A bar over bytes on standard error, if somebody looks at it.
-pub fn bar(total: u64) -> ProgressBar {
-    drawn(total, "{msg:24!} [{bar:32}] {bytes}/{total_bytes} {eta}")
-}
-
-/// A bar over `what` is counted.
-pub fn counter(total: u64, what: &'static str) -> ProgressBar {
-    drawn(total, "{msg:24!} [{bar:32}] {pos}/{len} {eta}").with_message(what)
-}
-
-fn drawn(total: u64, template: &str) -> ProgressBar {
-    let target = if io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr_with_hz(10)
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let style = ProgressStyle::with_template(template);
-    ProgressBar::with_draw_target(Some(total), target)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Refuses to write over what is read, over something else that is written, or, unless forced, over anything.

@@ -1,14 +1,13 @@
 //! The load itself. A thread of its own sends requests on their way by the schedule, whatever became of those before them; each is
 //! a task. What cannot be begun because too many are under way is counted, and never sent later.
 
-use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -19,6 +18,7 @@ use super::orders::Orders;
 use super::record::{Outcome, Record, Sample};
 use super::schedule::Plan;
 use super::send::{Order, Target};
+use crate::cli::progress;
 use crate::server::Stop;
 
 /// A stop is noticed so soon, however long nothing arrives.
@@ -77,7 +77,7 @@ pub(super) async fn run(load: Load, start: Instant, stop: &Stop) -> anyhow::Resu
             let _ = all_sent.send(());
         })
         .context("no thread for the arrivals")?;
-    let bar = bar(plan);
+    let bar = progress::clock(u64::try_from(plan.whole().as_millis()).unwrap_or(u64::MAX));
     let mut ticks = tokio::time::interval(DRAWN);
     let mut ran = plan.whole();
     loop {
@@ -179,17 +179,4 @@ impl Running {
             self.under_way.load(Ordering::Relaxed)
         ));
     }
-}
-
-/// A line on standard error, if somebody looks at it.
-fn bar(plan: Plan) -> ProgressBar {
-    let target = if io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr_with_hz(4)
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let whole = u64::try_from(plan.whole().as_millis()).unwrap_or(u64::MAX);
-    let style = ProgressStyle::with_template("[{bar:24}] {elapsed} {msg}");
-    ProgressBar::with_draw_target(Some(whole), target)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

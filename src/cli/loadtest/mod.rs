@@ -41,6 +41,7 @@ use schedule::{Arrivals, Plan};
 use send::{Connections, Order, Target};
 use thresholds::{Thresholds, percent, positive};
 
+use super::progress;
 use crate::server::Stop;
 
 /// Names of one call that takes back.
@@ -282,6 +283,8 @@ async fn test(args: &Args, plan: Plan, bed: &mut Bed) -> anyhow::Result<Summary>
 /// Takes out whatever the test put in; what cannot be taken out is told.
 async fn take_back(target: &Target, ledger: &Mutex<Ledger>) -> Changes {
     let removals = ledger.lock().left(NAMES_A_CALL);
+    let names: usize = removals.iter().map(|removal| removal.names.len()).sum();
+    let bar = progress::counter(names as u64, "taking back");
     let (mut removed_at_the_end, mut left) = (0, Vec::new());
     for removal in removals {
         let order = Order::Change(removal.clone());
@@ -296,11 +299,13 @@ async fn take_back(target: &Target, ledger: &Mutex<Ledger>) -> Changes {
                 break;
             }
         }
+        bar.inc(removal.names.len() as u64);
         if !is_over {
             let group = removal.group.clone();
             left.extend(removal.names.into_iter().map(|name| (group.clone(), name)));
         }
     }
+    bar.finish_and_clear();
     let ledger = ledger.lock();
     Changes {
         added: ledger.added,
