@@ -141,7 +141,7 @@ impl Directory {
         asking: Asking<'_>,
     ) -> Result<Arc<Listing<Member>>, Error> {
         let names = self.identity.generation();
-        let before = roster.shown_before(names);
+        let before = roster.shown_before(names, matches!(asking, Asking::Cloud(..)));
         let mut shown = self.made(roster, overlay, before.as_deref(), detail, asking).await?;
         if before.is_some() && self.identity.generation() != names {
             // More became known of names meanwhile, and all rows of a list are by the same.
@@ -161,7 +161,7 @@ impl Directory {
         detail: Detail,
         asking: Asking<'_>,
     ) -> Result<ShownList, Error> {
-        let wants_profiles = detail != Detail::Names;
+        let (wants_profiles, was_asking) = (detail != Detail::Names, matches!(asking, Asking::Cloud(..)));
         let version = (overlay.version, self.identity.generation());
         let (mut rows, mut added) = overlaid(roster, &overlay.changes);
         let ready = before.map(|before| before.take_ready(wants_profiles, &mut rows, &mut added));
@@ -194,7 +194,8 @@ impl Directory {
         Ok(ShownList {
             version,
             // Of whom Cloud knows nothing, nothing more is to be had; who could not be asked for is asked for the next time.
-            complete: all_nameless.is_empty() || (wants_profiles && matches!(asking, Asking::Cloud(..))),
+            complete: all_nameless.is_empty() || (wants_profiles && was_asking),
+            was_asking,
             accounts,
             members: Arc::new(Listing::from(members)),
             nameless: all_nameless,

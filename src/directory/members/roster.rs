@@ -60,6 +60,8 @@ pub struct ShownList {
     pub version: Version,
     /// Cloud was asked for everybody of whom it may know more than the map.
     pub complete: bool,
+    /// Names that were learned long ago could be asked about anew.
+    pub was_asking: bool,
     /// Whose rows they are, in their order.
     pub accounts: Vec<AccountId>,
     pub members: Arc<Listing<Member>>,
@@ -138,9 +140,11 @@ impl Roster {
         Some(Arc::clone(&shown.members))
     }
 
-    /// What was made ready last, whatever we changed since, if the same was known of names.
-    pub fn shown_before(&self, names: Names) -> Option<Arc<ShownList>> {
-        self.shown.load_full().filter(|shown| shown.version.1 == names)
+    /// What was made ready last, whatever we changed since, if the same was known of names, and if whoever `is_asking` now
+    /// was then.
+    pub fn shown_before(&self, names: Names, is_asking: bool) -> Option<Arc<ShownList>> {
+        let shown = self.shown.load_full()?;
+        (shown.version.1 == names && (shown.was_asking || !is_asking)).then_some(shown)
     }
 
     pub fn keep_shown(&self, shown: ShownList) {
@@ -216,6 +220,7 @@ mod tests {
         let shown = ShownList {
             version: (7, (1, 1)),
             complete: false,
+            was_asking: true,
             accounts: accounts.map(account).to_vec(),
             members: Arc::new(Listing::from(accounts.map(member).to_vec())),
             nameless: HashSet::from([account("a")]),
@@ -246,17 +251,21 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_ready_once_more_is_known_of_names() {
+    fn nothing_is_ready_once_more_is_known_of_names_or_can_be_asked() {
         let roster = Roster::new(Instant::now(), Vec::new());
-        assert!(roster.shown_before((1, 1)).is_none());
-        roster.keep_shown(ShownList {
-            version: (7, (1, 1)),
-            complete: true,
-            accounts: Vec::new(),
-            members: Arc::new(Listing::from(Vec::new())),
-            nameless: HashSet::new(),
-        });
-        assert!(roster.shown_before((1, 1)).is_some());
-        assert!(roster.shown_before((1, 2)).is_none() && roster.shown_before((2, 1)).is_none());
+        assert!(roster.shown_before((1, 1), false).is_none());
+        for was_asking in [true, false] {
+            roster.keep_shown(ShownList {
+                version: (7, (1, 1)),
+                complete: true,
+                was_asking,
+                accounts: Vec::new(),
+                members: Arc::new(Listing::from(Vec::new())),
+                nameless: HashSet::new(),
+            });
+            assert!(roster.shown_before((1, 1), false).is_some());
+            assert_eq!(roster.shown_before((1, 1), true).is_some(), was_asking);
+            assert!(roster.shown_before((1, 2), false).is_none() && roster.shown_before((2, 1), false).is_none());
+        }
     }
 }
