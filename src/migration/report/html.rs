@@ -258,11 +258,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Longer than any name that is tried: places of one file are one.
+    const OTHER_FILE: &str = "a file whose name nothing else here has";
+
     fn report(name: &str) -> Report {
         let mut section = Section::new(Kind::Merged, &["username", "where"]);
         section
             .rows
-            .push(vec![name.into(), vec![name.to_owned(), "x".to_owned()].into()]);
+            .push(vec![name.into(), vec![name.to_owned(), OTHER_FILE.to_owned()].into()]);
         let source = Source {
             name: name.to_owned(),
             notes: vec![name.to_owned()],
