@@ -72,7 +72,7 @@ impl Seen {
 
     /// Whether everything that anybody handed over is in the file.
     pub fn is_all_in_file(&self) -> bool {
-        self.is_healthy() && self.in_file.load(Ordering::Acquire) == self.handed_over.load(Ordering::Acquire)
+        self.in_file.load(Ordering::Acquire) == self.handed_over.load(Ordering::Acquire)
     }
 }
 
