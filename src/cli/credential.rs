@@ -1,6 +1,7 @@
 //! `credential`: the consent behind an app of OAuth 2.0 (3LO), and how all credentials for Cloud stand.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -171,7 +172,8 @@ async fn pasted() -> anyhow::Result<Url> {
     Url::parse(line.trim()).context("that is no address")
 }
 
-/// Listeners at the callback's port, on this machine alone.
+/// Listeners at the callback's port, on this machine alone. None if somebody else has that port at one of the two addresses
+/// that `localhost` means: a browser may ask there, and would hand over its answer.
 async fn listen(callback: &Url) -> anyhow::Result<Vec<TcpListener>> {
     let port = callback.port_or_known_default().context("the callback has no port")?;
     ensure!(
@@ -189,6 +191,11 @@ async fn listen(callback: &Url) -> anyhow::Result<Vec<TcpListener>> {
     for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => listeners.push(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => bail!(
+                "cannot listen on {address}: another program has that port; end it, or name another with --callback (one that \
+                 the app knows), or use --paste"
+            ),
+            // A machine without one of the two.
             Err(error) => fault = Some(anyhow!("cannot listen on {address}: {error}")),
         }
     }

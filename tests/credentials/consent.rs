@@ -167,6 +167,29 @@ async fn only_the_answer_to_the_question_that_was_asked_is_taken() {
     assert!(desk.kept().exists());
 }
 
+/// `localhost` is two addresses, and the browser chooses: the answer would go to whoever is at the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_asked_where_another_program_would_be_answered() {
+    let desk = desk().await;
+    for taken in ["127.0.0.1:0", "[::1]:0"] {
+        let other = match std::net::TcpListener::bind(taken) {
+            Ok(other) => other,
+            Err(error) if taken.starts_with('[') => {
+                eprintln!("no IPv6 here: {error}");
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let port = other.local_addr().unwrap().port();
+        let callback = format!("http://localhost:{port}/callback");
+        let (said, code) = desk.run(&["credential", "login", "--callback", &callback]).await;
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("another program has that port"), "{said}");
+        assert!(!said.contains("Open this address"), "{said}");
+        assert!(!desk.kept().exists());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consent_that_lacks_a_scope_is_kept_and_told() {
     let mut registry = registry();

@@ -118,7 +118,7 @@ impl Desk {
     /// Begins `credential login`.
     pub async fn begin_login(&self) -> Login {
         let config = self.world.path("facade.toml");
-        Login::begin(bare(), &["--config", config.to_str().unwrap()]).await
+        Login::begin(bare, &["--config", config.to_str().unwrap()]).await
     }
 
     /// Consents, as somebody with a browser does: the exit code, and what was said on standard error.

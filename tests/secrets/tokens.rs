@@ -36,8 +36,11 @@ async fn login(bed: &mut Bed, cloud: &Cloud) {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
     folder.create(bed.state()).unwrap();
-    let mut command = crate::program::bare();
-    command.envs(bed.settings.iter().cloned());
+    let command = || {
+        let mut command = crate::program::bare();
+        command.envs(bed.settings.iter().cloned());
+        command
+    };
     let login = Login::begin(command, &[]).await;
     let page = send(cloud.client.get(&login.address)).await;
     assert_eq!(page.status, 200);

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,14 +26,25 @@ pub struct Ended {
 }
 
 impl Login {
-    /// Starts it, by the program as `command`, with `more` arguments.
-    pub async fn begin(mut command: Command, more: &[&str]) -> Self {
-        // A port that was free a moment ago.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+    /// Starts it, by the program as `command` makes it, with `more` arguments.
+    pub async fn begin(command: impl Fn() -> Command, more: &[&str]) -> Self {
+        // Below what systems give to whoever asks for any port (32768 and above on Linux): nothing else of the tests is there.
+        // Another program may be, so that this begins somewhere, and goes on to the next one.
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let start = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+        for _ in 0..100 {
+            let port = start + NEXT.fetch_add(1, Ordering::Relaxed);
+            match Self::try_begin(command(), port, more).await {
+                Ok(login) => return login,
+                Err(said) if said.contains("another program has that port") => {}
+                Err(said) => panic!("it showed no address: {said}"),
+            }
+        }
+        panic!("no port is free");
+    }
+
+    /// The same with this port; what it said if it ended at once.
+    async fn try_begin(mut command: Command, port: u16, more: &[&str]) -> Result<Self, String> {
         let callback = format!("http://localhost:{port}/callback");
         let mut child = command
             .args(["credential", "login", "--callback", &callback])
@@ -57,12 +69,17 @@ impl Login {
             }
             said
         });
-        let address = address.await.expect("it shows an address");
-        Self {
-            child,
-            callback,
-            address,
-            said,
+        match address.await {
+            Ok(address) => Ok(Self {
+                child,
+                callback,
+                address,
+                said,
+            }),
+            Err(_ended) => {
+                let ended = child.wait_with_output().unwrap();
+                Err(String::from_utf8(ended.stderr).unwrap())
+            }
         }
     }
 
