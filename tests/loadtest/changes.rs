@@ -166,17 +166,17 @@ fn what_could_not_be_taken_out_is_told_by_name() {
     );
 }
 
+/// Adds `new1` for an hour, with a Ctrl-C each time that the first of these calls has come; the exit code, and the report.
 #[cfg(unix)]
-#[test]
-fn ctrl_c_ends_the_load_and_takes_back_what_it_added() {
+fn interrupted(removal: impl Fn() -> Reply + Send + Sync + 'static, at: &[&str]) -> (Option<i32>, Value) {
     let folder = tempfile::tempdir().unwrap();
     let map = folder.path().join("map.csv");
     std::fs::write(&map, "username,account_id\nnew1,a2\n").unwrap();
-    let stub = Stub::start(|asked| match asked.line.split('/').nth(5) {
+    let stub = Stub::start(move |asked| match asked.line.split('/').nth(5) {
         Some("getGroups?maxResults=1 HTTP") => groups(),
         Some("getUsers") => members(&[]),
         Some("addUsers") => Reply::Json(json!({"xAdded": ["new1"], "xSkipped": []}).to_string()),
-        _ => Reply::Json(json!({"xRemoved": ["new1"], "xSkipped": []}).to_string()),
+        _ => removal(),
     });
     let json = folder.path().join("report.json");
     let mut child = bare()
@@ -197,21 +197,45 @@ fn ctrl_c_ends_the_load_and_takes_back_what_it_added() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let until = Instant::now() + program::PATIENCE;
-    while !stub.asked().iter().any(|asked| asked.line.contains("/addUsers/")) {
-        assert!(Instant::now() < until, "nothing was added");
-        std::thread::sleep(Duration::from_millis(10));
+    for call in at {
+        let until = Instant::now() + program::PATIENCE;
+        while !stub.asked().iter().any(|asked| asked.line.contains(call)) {
+            assert!(Instant::now() < until, "{call} never came");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let sent = std::process::Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
     }
-    let sent = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(sent.success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let code = child.wait().unwrap().code();
     let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
-    assert_eq!(report["changes"]["removed_at_the_end"], 1, "{report}");
     assert!(
         report["warnings"][0].as_str().unwrap().contains("stopped by a signal"),
         "{report}"
     );
+    (code, report)
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_load_and_takes_back_what_it_added() {
+    let taken_out = || Reply::Json(json!({"xRemoved": ["new1"], "xSkipped": []}).to_string());
+    let (code, report) = interrupted(taken_out, &["/addUsers/"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(report["changes"]["removed_at_the_end"], 1, "{report}");
+}
+
+/// Somebody whose facade answers no more does not wait for all tries of all calls, and has a report.
+#[cfg(unix)]
+#[test]
+fn a_second_ctrl_c_leaves_what_is_not_taken_back_and_tells_it() {
+    let never = || loop {
+        std::thread::park();
+    };
+    let (code, report) = interrupted(never, &["/addUsers/", "/removeUsers/"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(report["changes"]["removed_at_the_end"], 0, "{report}");
+    assert_eq!(report["changes"]["left"], json!([{"group": "g", "name": "new1"}]));
 }

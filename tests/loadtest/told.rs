@@ -198,12 +198,19 @@ fn who_stays_silent_is_given_up_and_took_at_least_so_long() {
 #[test]
 fn who_listens_no_more_is_told() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{address}");
     // One answer, to the first look; whoever comes later finds nobody.
     std::thread::spawn(move || {
         let (socket, _) = listener.accept().unwrap();
         drop(listener);
+        // Bound, but nobody listens: no other test is given the port meanwhile.
+        let held = tokio::net::TcpSocket::new_v4().unwrap();
+        held.set_reuseaddr(true).unwrap();
+        held.bind(address).unwrap();
         serve(&socket, &good, &Mutex::default());
+        std::thread::park();
+        drop(held);
     });
     let stub = Stub {
         url,

@@ -33,7 +33,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use bed::Bed;
-use changes::{Ended, Ledger};
+use changes::{Change, Ended, Ledger};
 use mix::Mix;
 use orders::{Details, Orders, Page};
 use report::{Changes, Summary};
@@ -280,28 +280,27 @@ async fn test(args: &Args, plan: Plan, bed: &mut Bed) -> anyhow::Result<Summary>
     })
 }
 
-/// Takes out whatever the test put in; what cannot be taken out is told.
+/// Takes out whatever the test put in; what cannot be taken out is told. A signal leaves the rest: whoever does not want to wait
+/// is told what it is.
 async fn take_back(target: &Target, ledger: &Mutex<Ledger>) -> Changes {
     let removals = ledger.lock().left(NAMES_A_CALL);
     let names: usize = removals.iter().map(|removal| removal.names.len()).sum();
     let bar = progress::counter(names as u64, "taking back");
     let (mut removed_at_the_end, mut left) = (0, Vec::new());
+    // The signal that may have ended the load is none of this one's.
+    let stop = Stop::new();
+    stop.at_signals();
     for removal in removals {
-        let order = Order::Change(removal.clone());
-        let mut is_over = false;
-        for attempt in 0..TRIES {
-            if attempt > 0 {
-                tokio::time::sleep(APART).await;
-            }
-            if let (_, Some(Ended::Done(names))) = target.send(&order).await {
-                removed_at_the_end += names.len() as u64;
-                is_over = true;
-                break;
-            }
-        }
+        let removed = tokio::select! {
+            biased;
+            () = stop.said() => None,
+            removed = take_out(target, &removal) => removed,
+        };
         bar.inc(removal.names.len() as u64);
-        if !is_over {
-            let group = removal.group.clone();
+        if let Some(removed) = removed {
+            removed_at_the_end += removed;
+        } else {
+            let group = removal.group;
             left.extend(removal.names.into_iter().map(|name| (group.clone(), name)));
         }
     }
@@ -314,6 +313,20 @@ async fn take_back(target: &Target, ledger: &Mutex<Ledger>) -> Changes {
         in_vain: ledger.in_vain,
         left,
     }
+}
+
+/// How many it took out; none where nobody said so, though it was tried again.
+async fn take_out(target: &Target, removal: &Change) -> Option<u64> {
+    let order = Order::Change(removal.clone());
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            tokio::time::sleep(APART).await;
+        }
+        if let (_, Some(Ended::Done(names))) = target.send(&order).await {
+            return Some(names.len() as u64);
+        }
+    }
+    None
 }
 
 /// How the test was asked for, as reports show it.
