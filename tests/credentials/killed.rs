@@ -99,7 +99,8 @@ async fn whenever_a_process_is_killed_the_next_one_recovers_and_burns_no_token()
             let is_same = |kept: &Value, what: &str| kept[what] == before[what];
             let found = match moment {
                 Moment::Noted | Moment::After(_) => wait(&path, |kept| {
-                    !kept["used_ms"].is_null() && !(is_same(kept, "used_ms") && is_same(kept, "refresh_token"))
+                    let is_old = is_same(kept, "used_ms") && is_same(kept, "refresh_token");
+                    !kept["used_ms"].is_null() && !is_old
                 }),
                 Moment::Kept => wait(&path, |kept| !is_same(kept, "refresh_token")),
                 Moment::Any(_) => true,
@@ -137,7 +138,7 @@ async fn whenever_a_process_is_killed_the_next_one_recovers_and_burns_no_token()
     world.cloud.switch(json!({ "refresh_leeway_s": 0 })).await;
     let mut program = Program::start(&other, &site, &more);
     let (address, _) = program.serves();
-    let asked = async || world.calls().await["oauth_token"].clone();
+    let asked = async || world.calls().await["oauth_token"];
     let before = asked().await;
     for turn in 0..3 {
         let url = format!("http://{address}/rest/extender/1.0/group/getUsers/too-late-{turn}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::cloud::{Reply, send};
+use crate::cloud::{Reply, quota_of, send};
 use crate::harness::{ADMIN, World, digest, names, off, options};
 
 /// Waits until so many additions were sent.
@@ -57,7 +57,8 @@ async fn an_unknown_reason_is_a_burst_and_a_quota_stops_everything() {
     let unknown = json!({ "rate": 50, "burst": 10, "limit_reason": "jira-cost-per-moon" });
     world.cloud.switch(unknown).await;
     all_added(&world.users("addUsers/team", &names(1, 40)).await, 40);
-    let none = json!({ "rate": null, "burst": null, "limit_reason": null, "quota": 30, "quota_window_s": 7200 });
+    quota_of(86_400, 120).await;
+    let none = json!({ "rate": null, "burst": null, "limit_reason": null, "quota": 30, "quota_window_s": 86_400 });
     world.cloud.switch(none).await;
     // The quota ends in the middle: what was done is told, and that the rest has to wait.
     let answer = world.users("addUsers/team", &names(41, 60)).await;
@@ -85,6 +86,7 @@ async fn an_unknown_reason_is_a_burst_and_a_quota_stops_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_points_of_a_quota_are_kept_for_reads() {
+    quota_of(3_600, 20).await;
     let world = World::start(options(100, &[("team", 0)]), |settings| {
         settings.cloud.pays = extender_facade::settings::Pays::Points;
         settings.cloud.points_per_hour = 100;

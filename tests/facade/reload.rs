@@ -304,7 +304,8 @@ async fn a_list_is_by_one_map_though_it_changes_while_cloud_is_asked_who_was_add
         let (_, address) = Between::start(&settings.cloud.base_url, move |exchange| {
             if exchange.path_and_query.contains("/user/bulk") && !asked.swap(true, Ordering::SeqCst) {
                 put(&path, &later);
-                while !read.load(Ordering::SeqCst) {
+                let until = Instant::now() + PATIENCE;
+                while !read.load(Ordering::SeqCst) && Instant::now() < until {
                     std::thread::sleep(std::time::Duration::from_millis(5));
                 }
             }

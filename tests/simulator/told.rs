@@ -4,7 +4,7 @@ use std::time::Duration;
 use extender_facade::simulator::Options;
 use serde_json::json;
 
-use crate::cloud::{Cloud, Reply};
+use crate::cloud::{Cloud, Reply, quota_of};
 
 async fn with(rate: f64, burst: u32) -> Cloud {
     let options = Options {
@@ -109,6 +109,7 @@ async fn a_quota_is_spent_by_rows_and_stops_everything_until_its_window_is_over(
     let cloud = with(1_000_000.0, 1_000_000).await;
     let id = cloud.group_id("ten").await;
     cloud.reset().await;
+    quota_of(86_400, 20).await;
     // 1 + 2 × 10 for the page, 1 for the write.
     cloud.switch(json!({"quota": 22, "quota_window_s": 86_400})).await;
     assert_eq!(cloud.get(&format!("/group/{id}/membersByGroupId")).await.status, 200);

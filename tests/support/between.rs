@@ -107,7 +107,8 @@ async fn pass(
         answer_headers: sent.headers().clone(),
         answer: sent.bytes().await.unwrap_or_default(),
     };
-    change(&mut exchange);
+    // It may wait for something, which must not wait for what this thread would do next.
+    tokio::task::block_in_place(|| change(&mut exchange));
     between.seen.lock().unwrap().push(exchange.clone());
     let mut response = hyper::Response::new(Full::new(exchange.answer));
     *response.status_mut() = hyper::StatusCode::from_u16(exchange.status).unwrap();

@@ -212,6 +212,17 @@ impl Cloud {
     }
 }
 
+/// Quotas begin anew at whole hours or days of the clock: where one has fewer seconds than `left` to go, waits for the next.
+pub async fn quota_of(window_s: u64, left: u64) {
+    let clock = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let until = window_s - clock.as_secs() % window_s;
+    if until < left {
+        tokio::time::sleep(Duration::from_secs(until)).await;
+    }
+}
+
 /// Sends a request that must be answered.
 pub async fn send(request: RequestBuilder) -> Reply {
     try_send(request).await.unwrap()
