@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, World, names, options};
+use crate::harness::{ADMIN, World, names, once_back, options};
 use crate::truth::{self, accounts, hold};
 
 async fn world() -> World {
@@ -87,6 +87,7 @@ async fn a_cloud_that_is_down_is_503_before_the_deadline_and_nothing_is_changed(
     assert_nothing_changed(&world).await;
     // What is warm needs no Cloud.
     world.cloud.switch(json!({ "down": null })).await;
+    once_back(async || world.get("getUsers/team").await).await;
     assert_eq!(world.members("team").await, names(1, 10));
     world.cloud.switch(json!({ "down": true })).await;
     assert_eq!(world.members("team").await, names(1, 10));

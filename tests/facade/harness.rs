@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use argon2::password_hash::PasswordHasher as _;
 use extender_facade::server::{Server, Stop};
@@ -26,6 +27,19 @@ pub const READER: &str = "xft_reader-of-the-tests";
 pub const OBSERVER: &str = "xft_observer-of-the-tests";
 /// A reader who may see everybody's reports.
 pub const OPERATOR: &str = "xft_operator-of-the-tests";
+
+/// After an outage Cloud is asked again when a pause is over: asks until the answer tells nothing of it any more.
+pub async fn once_back(ask: impl AsyncFn() -> Reply) -> Reply {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = ask().await;
+        let is_back = answer.status != 503 && answer.header("x-facade-stale").is_none();
+        if is_back || Instant::now() > until {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
 
 pub struct World {
     pub cloud: Cloud,

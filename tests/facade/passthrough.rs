@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::cloud::{Reply, send};
 use crate::errors::assert_error;
-use crate::harness::{World, names, options};
+use crate::harness::{World, names, once_back, options};
 use crate::worlds::refusal;
 
 const UNAUTHENTICATED: &str = "Client must be authenticated to access this resource.";
@@ -357,7 +357,8 @@ async fn a_cloud_that_is_down_is_503_and_not_a_wrong_password() {
     assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
     assert!(!answer.text().contains("t-ann"));
     world.cloud.switch(json!({ "down": null })).await;
-    assert_eq!(get(&world, "getGroups", "ann@example.com", "t-ann").await.status, 200);
+    let ask = async || get(&world, "getGroups", "ann@example.com", "t-ann").await;
+    assert_eq!(once_back(ask).await.status, 200);
 }
 
 #[tokio::test]
@@ -376,7 +377,8 @@ async fn questions_that_cloud_did_not_answer_are_no_guesses() {
         }
     }
     world.cloud.switch(json!({ "down": null })).await;
-    assert_eq!(get(&world, "getGroups", "ann@example.com", "t-ann").await.status, 200);
+    let ask = async || get(&world, "getGroups", "ann@example.com", "t-ann").await;
+    assert_eq!(once_back(ask).await.status, 200);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::cloud::{Reply, send};
-use crate::harness::{World, names, options, texts};
+use crate::harness::{World, names, once_back, options, texts};
 use crate::sources::{Keys, world_of};
 use crate::worlds::refusal;
 
@@ -31,17 +31,6 @@ async fn world(change: impl FnOnce(&mut Settings)) -> World {
 
 async fn down(world: &World) {
     world.cloud.switch(json!({ "down": true })).await;
-}
-
-/// After an outage Cloud is asked again when the pause is over.
-async fn fresh_again(world: &World, path: &str) -> Reply {
-    loop {
-        let answer = world.get(path).await;
-        if answer.status == 200 && answer.header("x-facade-stale").is_none() {
-            return answer;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
 }
 
 async fn up(world: &World) {
@@ -330,7 +319,7 @@ async fn once_cloud_is_back_it_is_asked_again() {
     up(&world).await;
     let newcomer = world.cloud.account(20).to_owned();
     assert_eq!(world.cloud.add(&id, &newcomer).await.status, 201);
-    let answer = fresh_again(&world, "getUsers/team").await;
+    let answer = once_back(async || world.get("getUsers/team").await).await;
     assert_eq!(answer.json()["total"], 11);
     fresh(&world.get("getGroups").await);
 }
@@ -354,7 +343,7 @@ async fn nobody_waits_for_a_cloud_that_is_down_as_long_as_a_read_may_take() {
     assert!(waited.as_secs() < 20, "{waited:?}");
     // What was begun for those who did not wait goes on, and serves whoever comes when Cloud is back.
     up(&world).await;
-    fresh_again(&world, "getUsers/team").await;
+    fresh(&once_back(async || world.get("getUsers/team").await).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
