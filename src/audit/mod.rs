@@ -144,9 +144,12 @@ impl Audit {
         self.send(wire::records(context, records)).await;
     }
 
-    /// Hands over that a whole call was refused: `group` it names, `why` as a short text.
+    /// Tells that a whole call was refused: `group` it names, `why` as a short text. Who is answered so finds it in the file, for
+    /// no operation follows at whose end everything would be there.
     pub async fn refused(&self, context: &Context, kind: OperationKind, group: &str, why: &str) {
         self.send(wire::refused(context, kind, group, why)).await;
+        // Where it cannot be written, the audit's thread says so, and tries again.
+        self.told().await;
     }
 
     /// Waits until everything handed over is in the file, where `kill -9` takes nothing of it; `false` if it is not. Costs

@@ -141,11 +141,15 @@ pub fn said(output: &Output) -> String {
 pub fn sample() -> &'static (BTreeMap<String, Vec<u8>>, Head) {
     static SAMPLE: OnceLock<(BTreeMap<String, Vec<u8>>, Head)> = OnceLock::new();
     SAMPLE.get_or_init(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let (dir, head) = runtime.block_on(made(TIGHT, 13));
+        // In a thread of its own: whoever comes first may be a runtime's.
+        let make = || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(made(TIGHT, 13))
+        };
+        let (dir, head) = std::thread::spawn(make).join().unwrap();
         let read = |name: &str| fs::read(dir.path().join(name)).unwrap();
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for name in file_names(dir.path()) {
