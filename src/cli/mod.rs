@@ -19,6 +19,7 @@ mod loadtest;
 mod operations;
 pub mod process;
 mod progress;
+mod rehearsal;
 mod serve;
 mod simulate;
 

@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 
 use super::cloud::{Cloud, client};
 use super::scenario::Scenario;
-use crate::cli::demo;
+use crate::cli::{demo, rehearsal};
 use crate::server::{Server, Stop};
-use crate::settings::{Settings, Variables};
+use crate::settings::Settings;
 
 /// How many accounts may change something.
 const CALLERS: usize = 4;
@@ -42,19 +42,11 @@ impl Facade {
             .prefix("extender-facade-lab-")
             .tempdir()
             .context("no temporary directory")?;
-        let map = directory.path().join("identities.csv");
+        let map = directory.path().join(rehearsal::MAP);
         demo::write_map(&map, &cloud.people).context("the identity map cannot be written")?;
-        let accounts = directory.path().join("accounts.toml");
+        let accounts = directory.path().join(rehearsal::ACCOUNTS);
         demo::write_secret(&accounts, &accounts_file()).context("the accounts cannot be written")?;
-        let mut settings = Settings::load(config, "", Some(Variables::new()))?;
-        settings.state_dir = directory.path().join("state");
-        settings.inbound.listen = ([127, 0, 0, 1], 0).into();
-        settings.inbound.accounts_file = Some(accounts);
-        settings.identity.map_file = Some(map);
-        settings.admin.listen = None;
-        settings.cloud.base_url.clone_from(&cloud.base);
-        settings.cloud.email = "lab@example.com".to_owned();
-        settings.cloud.api_token = "lab".into();
+        let mut settings = rehearsal::settings(config, directory.path(), cloud.base.clone())?;
         settings.cloud.max_in_flight = scenario.in_flight;
         scale(&mut settings, scenario.scale);
         let listeners = Server::bind(&settings).await?;

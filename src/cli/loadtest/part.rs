@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use crate::cli::rehearsal;
 use crate::server::{Server, Stop};
-use crate::settings::{Settings, Variables};
 use crate::simulator::{Options, Simulator};
 
 /// A part of a load test's own world
@@ -42,10 +42,6 @@ enum Which {
     },
 }
 
-/// The names of a facade's files in its directory.
-pub(super) const MAP: &str = "identities.csv";
-pub(super) const ACCOUNTS: &str = "accounts.toml";
-
 /// Runs until standard input ends.
 ///
 /// # Errors
@@ -63,15 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             cloud,
             config,
         } => {
-            let mut settings = Settings::load(config.as_deref(), "", Some(Variables::new()))?;
-            settings.state_dir = directory.join("state");
-            settings.inbound.listen = ([127, 0, 0, 1], 0).into();
-            settings.inbound.accounts_file = Some(directory.join(ACCOUNTS));
-            settings.identity.map_file = Some(directory.join(MAP));
-            settings.admin.listen = None;
-            settings.cloud.base_url = cloud;
-            settings.cloud.email = "loadtest@example.com".to_owned();
-            settings.cloud.api_token = "loadtest".into();
+            let settings = rehearsal::settings(config.as_deref(), &directory, cloud)?;
             let listeners = Server::bind(&settings).await?;
             let server = Server::new(settings)?;
             tell(&listeners.inbound)?;

@@ -13,9 +13,9 @@ use url::Url;
 
 use super::address;
 use super::changes::Ground;
-use super::part::{ACCOUNTS, MAP};
 use super::thresholds::positive;
 use crate::cli::demo;
+use crate::cli::rehearsal::{ACCOUNTS, MAP};
 use crate::simulator::{Fault, GroupSize, Options, Simulator};
 
 /// The group that most reads go to, and the one that is changed.
