@@ -1,6 +1,8 @@
 //! What is changed and taken back.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use extender_facade::simulator::Options;
@@ -164,6 +166,45 @@ fn what_could_not_be_taken_out_is_told_by_name() {
         report(&output)["changes"]["left"],
         json!([{"group": "g", "name": "new1"}])
     );
+}
+
+#[test]
+fn who_was_skipped_when_taken_out_and_is_still_in_is_told_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = folder.path().join("map.csv");
+    // The last two are one account: that may not be taken out by either name, and so is not put in.
+    std::fs::write(&map, "username,account_id\nNew1,a2\nnew2,a3\nonce,a4\ntwice,a4\n").unwrap();
+    let is_changed = Arc::new(AtomicBool::new(false));
+    let stub = Stub::start(move |asked| match asked.line.split('/').nth(5) {
+        Some("getGroups?maxResults=1 HTTP") => groups(),
+        // Somebody else took the one out.
+        Some("getUsers") if is_changed.load(Ordering::Relaxed) => members(&["new1"]),
+        Some("getUsers") => members(&[]),
+        Some("addUsers") => {
+            is_changed.store(true, Ordering::Relaxed);
+            let body: Value = serde_json::from_str(&asked.body).unwrap();
+            Reply::Json(json!({"xAdded": body["users"], "xSkipped": []}).to_string())
+        }
+        _ => Reply::Json(json!({"xRemoved": [], "xSkipped": ["New1", "new2"]}).to_string()),
+    });
+    let words = [
+        "--mix",
+        "addUsers=1",
+        "--names-per-call",
+        "10",
+        "--change-group",
+        "g",
+        "--map",
+        map.to_str().unwrap(),
+    ];
+    let output = against(&stub, "0.2", &words);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert_eq!(
+        report(&output)["changes"]["left"],
+        json!([{"group": "g", "name": "New1"}])
+    );
+    let is_of_two = |asked: &Asked| asked.body.contains("once") || asked.body.contains("twice");
+    assert!(!stub.asked().iter().any(is_of_two), "{:?}", stub.asked());
 }
 
 /// Adds `new1` for an hour, with a Ctrl-C each time that the first of these calls has come; the exit code, and the report.

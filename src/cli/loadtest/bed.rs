@@ -218,11 +218,13 @@ fn read_map(path: &Path) -> anyhow::Result<Map> {
     Map::read(path, PrimaryRule::First).map_err(|faults| anyhow::anyhow!("--map {}: {faults}", path.display()))
 }
 
-/// One name of every account of the map that is under no name in the group.
+/// One name of every account of the map that is under no name in the group. Not of those to whom usernames of several people
+/// lead: a facade may refuse to take these out again.
 fn outside(map: &Map, members: Vec<String>) -> Vec<String> {
     let members: BTreeSet<String> = members.into_iter().collect();
     let is_member = |name: &str| members.contains(&name.to_lowercase());
     map.entries()
+        .filter(|entry| !entry.is_merged())
         .filter(|entry| {
             let others = entry.key().into_iter().chain(entry.email()).chain([entry.account()]);
             !entry.usernames().chain(others).chain(entry.old_emails()).any(is_member)

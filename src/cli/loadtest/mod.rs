@@ -291,18 +291,15 @@ async fn take_back(target: &Target, ledger: &Mutex<Ledger>) -> Changes {
     let stop = Stop::new();
     stop.at_signals();
     for removal in removals {
-        let removed = tokio::select! {
+        let (removed, still_in) = tokio::select! {
             biased;
-            () = stop.said() => None,
-            removed = take_out(target, &removal) => removed,
+            () = stop.said() => (0, removal.names.clone()),
+            ended = take_out(target, &removal) => ended,
         };
         bar.inc(removal.names.len() as u64);
-        if let Some(removed) = removed {
-            removed_at_the_end += removed;
-        } else {
-            let group = removal.group;
-            left.extend(removal.names.into_iter().map(|name| (group.clone(), name)));
-        }
+        removed_at_the_end += removed;
+        let group = &removal.group;
+        left.extend(still_in.into_iter().map(|name| (group.clone(), name)));
     }
     bar.finish_and_clear();
     let ledger = ledger.lock();
@@ -315,18 +312,44 @@ async fn take_back(target: &Target, ledger: &Mutex<Ledger>) -> Changes {
     }
 }
 
-/// How many it took out; none where nobody said so, though it was tried again.
-async fn take_out(target: &Target, removal: &Change) -> Option<u64> {
+/// How many it took out, and who is still in: all of them where nobody said anything else, though it was tried again.
+async fn take_out(target: &Target, removal: &Change) -> (u64, Vec<String>) {
     let order = Order::Change(removal.clone());
     for attempt in 0..TRIES {
         if attempt > 0 {
             tokio::time::sleep(APART).await;
         }
-        if let (_, Some(Ended::Done(names))) = target.send(&order).await {
-            return Some(names.len() as u64);
+        if let (_, Some(Ended::Done(done))) = target.send(&order).await {
+            let mut skipped = removal.names.clone();
+            skipped.retain(|name| !done.contains(name));
+            return (
+                done.len() as u64,
+                still_in(target, removal.group.as_deref(), skipped).await,
+            );
         }
     }
-    None
+    (0, removal.names.clone())
+}
+
+/// A name that was skipped may not have been there: who is, is read.
+async fn still_in(target: &Target, group: Option<&str>, mut skipped: Vec<String>) -> Vec<String> {
+    if skipped.is_empty() {
+        return skipped;
+    }
+    if let Some(group) = group {
+        if let Ok(members) = target.members(group).await {
+            skipped.retain(|name| members.contains(&name.to_lowercase()));
+        }
+        return skipped;
+    }
+    let mut there = Vec::new();
+    for name in skipped {
+        // A group that is not there cannot be read.
+        if target.members(&name).await.is_ok() {
+            there.push(name);
+        }
+    }
+    there
 }
 
 /// How the test was asked for, as reports show it.
